@@ -1,0 +1,36 @@
+"""Train vision networks well, and see why when they do not.
+
+The public surface: `fit`, `resume`, `change`, `Recipe`, and every shelf, usable alone
+(`trainwell.optimizers`, `trainwell.models`, …). Names are imported when they are first used, so
+`import trainwell` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainwell.core.choice import Choice
+    from trainwell.core.recipe import Recipe
+    from trainwell.fit import change, fit, resume
+    from trainwell.train.run import Run
+
+_HOMES = {
+    "Choice": "trainwell.core.choice",
+    "Recipe": "trainwell.core.recipe",
+    "Run": "trainwell.train.run",
+    "change": "trainwell.fit",
+    "fit": "trainwell.fit",
+    "resume": "trainwell.fit",
+}
+
+__all__ = ["Choice", "Recipe", "Run", "change", "fit", "resume"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'trainwell' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

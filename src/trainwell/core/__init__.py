@@ -1,0 +1,1 @@
+"""Nouns that every other part shares; this floor imports nothing of ours but `errors`."""

@@ -1,0 +1,141 @@
+"""What machine this is, and the choices that follow from it, each with its reason in words."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from trainwell.errors import OptionInvalid
+
+REPORTED_PACKAGES = ("trainwell", "torch", "numpy", "pillow", "simplejpeg", "safetensors", "pydantic", "scikit-learn")
+
+# A step below this many multiply-adds is dominated by Python and by casts, so bf16 gains nothing there:
+# measured on 2 Zen cores, the small ConvNet on 8x8 digits (4e7) is slower in bf16, ResNet-20 (1.5e10) 2.5x faster.
+BF16_MULTIPLY_ADDS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class AutoChoice:
+    """One decision that was left to us: which field of the recipe, what was chosen, and why."""
+
+    field: str
+    value: Any
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field} = {self.value} ({self.reason})"
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Return the machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the operating system says it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 numbers in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
+
+
+def _cpuinfo(field: str) -> str:
+    """Return a field of the first processor, or the empty string where the system does not say."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.partition(":")[2].strip() for line in file if line.startswith(field)), "")
+    except OSError:
+        return ""
+
+
+def facts() -> dict[str, Any]:
+    """Return versions and hardware as plain data."""
+    versions: dict[str, str] = {"python": platform.python_version()}
+    for package in REPORTED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "versions": versions,
+        "system": platform.platform(),
+        "processor": cpu_name(),
+        "cores": available_cores(),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
+        "gpus": gpus,
+        "bfloat16_in_hardware": has_fast_bfloat16(torch.device("cpu")),
+    }
+
+
+def choose_device(asked: str) -> AutoChoice:
+    """Return the device to train on.
+
+    Raises:
+        OptionInvalid: the device asked for does not exist here.
+    """
+    if asked != "auto":
+        _check_device(asked)
+        return AutoChoice("machine.device", asked, "asked for")
+    if torch.cuda.is_available():
+        return AutoChoice("machine.device", "cuda:0", f"there is a {torch.cuda.get_device_name(0)}")
+    return AutoChoice("machine.device", "cpu", "this torch sees no GPU")
+
+
+def _check_device(asked: str) -> None:
+    there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        device = None
+    known = device is not None and (device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available()))
+    if device is None or not known or (device.index or 0) >= max(torch.cuda.device_count(), 1):
+        raise OptionInvalid(f"machine.device must be one of {', '.join(there)} on this machine, got {asked!r}")
+
+
+def choose_threads(asked: int | str) -> AutoChoice:
+    """Return how many threads compute on the CPU."""
+    if asked != "auto":
+        return AutoChoice("machine.threads", int(asked), "asked for")
+    cores = available_cores()
+    return AutoChoice("machine.threads", cores, f"this process may use {cores} core{'s' if cores > 1 else ''}")
+
+
+def choose_memory_format(asked: str, *, input_dims: int) -> AutoChoice:
+    """Return the memory order of images: channels-last for images, contiguous for features."""
+    if asked != "auto":
+        return AutoChoice("machine.memory_format", asked, "asked for")
+    if input_dims == 4:
+        return AutoChoice("machine.memory_format", "channels_last", "convolutions on images run faster in this order")
+    return AutoChoice("machine.memory_format", "contiguous", "the inputs are features, not images")
+
+
+def propose_precision(asked: str, device: torch.device, *, multiply_adds: float) -> AutoChoice:
+    """Return the precision to try; a lower one must still prove that it agrees with float32.
+
+    Args:
+        asked: `float32`, `bfloat16` or `auto`.
+        device: where the run computes.
+        multiply_adds: multiply-adds of one forward pass of one batch.
+    """
+    field = "machine.precision"
+    if asked != "auto":
+        return AutoChoice(field, asked, "asked for")
+    if not has_fast_bfloat16(device):
+        return AutoChoice(field, "float32", f"{device.type} has no bfloat16 in hardware")
+    cost = f"a batch costs {multiply_adds:.1e} multiply-adds"
+    if multiply_adds < BF16_MULTIPLY_ADDS:
+        return AutoChoice(field, "float32", f"{cost}, too few for bfloat16 to pay")
+    return AutoChoice(field, "bfloat16", f"{cost} and {device.type} has bfloat16 in hardware")

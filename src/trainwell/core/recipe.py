@@ -1,0 +1,352 @@
+"""One whole run as plain, frozen data: what prints, compares, hashes and travels as YAML or JSON.
+
+A field that says `auto` is decided before step 0; the decisions are written into the run's own
+recipe, which is then *resolved*: it repeats the run bit for bit on the same machine.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from annotated_types import Ge, Gt, Lt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trainwell.core.choice import Choice
+from trainwell.core.shelves import SHELVES
+from trainwell.core.units import Amount, Count, Epochs, Fraction, Minutes, ProperFraction, Seed, Side
+from trainwell.errors import NameUnknown, OptionInvalid, RecipeInvalid, did_you_mean
+
+Auto = Literal["auto"]
+Section = TypeVar("Section", bound=BaseModel)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSection(_Frozen):
+    """Where the samples come from and how each becomes a tensor.
+
+    `image_size` is the side of the square that images are brought to, `resize` how: `crop` fits the
+    shorter side and cuts the centre, `pad` fits the longer side and pads, `stretch` ignores the aspect.
+    """
+
+    source: Choice = Choice(name="digits")
+    location: str = ""
+    image_size: Side | Auto | Literal["keep"] = "auto"
+    resize: Literal["crop", "pad", "stretch"] = "crop"
+    color: Literal["auto", "grey", "rgb"] = "auto"
+    val_fraction: ProperFraction = 0.1
+    test_fraction: ProperFraction = 0.2
+    skip_bad: bool = False
+    memory_gib: Annotated[float, Gt(0)] | Auto = "auto"
+
+
+class RegularizationSection(_Frozen):
+    """What keeps the weights in check beside weight decay, which belongs to the optimizer.
+
+    `clip_norm` bounds the global gradient norm; `ema_decay` averages the weights, and the average is
+    what is evaluated; `patience` stops after that many epochs without a better val loss and restores
+    the best weights; `class_weights` makes every class count alike in the loss.
+    """
+
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
+    patience: Count | None = None
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class BatchSection(_Frozen):
+    """`size` samples make one optimizer step, computed in `accumulate` pieces one after another."""
+
+    size: Count | Auto = "auto"
+    accumulate: Count = 1
+
+
+class LengthSection(_Frozen):
+    """How long to train: a number of epochs, or of minutes; `steps` cuts the last epoch short."""
+
+    epochs: Epochs | Auto = "auto"
+    minutes: Minutes | None = None
+    steps: Annotated[int, Ge(1)] | None = None
+
+
+class MachineSection(_Frozen):
+    """How the work is laid on the machine; bits depend on these, so they belong to the recipe.
+
+    `probe_every` is the step interval of the probes after steps 0, 1, 2, 4, 8, …; `probe_budget` is the
+    share of training time that they may cost. `checkpoint_seconds` is the least time between two
+    checkpoints within an epoch (it does not influence any result).
+    """
+
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    threads: Count | Auto = "auto"
+    deterministic: bool = False
+    probe_every: Count | Auto = "auto"
+    probe_budget: Fraction = 0.03
+    checkpoint_seconds: Amount = 60.0
+
+
+class Recipe(_Frozen):
+    """One whole run. `Recipe()` is the default: every open decision is `auto`.
+
+    `files` are the user's own files that the run depends on, with their SHA-256 (empty until they are
+    read for the first time): a network of their own, and files of shelf members given by `--with`.
+
+    >>> Recipe().seed, Recipe().with_values({"optimizer.lr": 0.2}).optimizer.options["lr"]
+    (0, 0.2)
+    """
+
+    data: DataSection = DataSection()
+    preprocessing: Choice | Auto = "auto"
+    augmentation: tuple[Choice, ...] = ()
+    model: Choice | Auto = "auto"
+    loss: Choice = Choice(name="cross_entropy")
+    optimizer: Choice = Choice(name="adamw")
+    schedule: Choice = Choice(name="one_cycle")
+    regularization: RegularizationSection = RegularizationSection()
+    batch: BatchSection = BatchSection()
+    length: LengthSection = LengthSection()
+    probes: tuple[Choice, ...] = (Choice(name="gradient_norm"),)
+    machine: MachineSection = MachineSection()
+    files: dict[str, str] = {}
+    seed: Seed = 0
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Recipe":
+        """Build a recipe from nested plain data.
+
+        Raises:
+            RecipeInvalid: all unknown fields and wrong values, by path, with the nearest names.
+        """
+        try:
+            return cls.model_validate(dict(plain))
+        except ValidationError as error:
+            raise RecipeInvalid(list(_faults(error, cls))) from None
+
+    @classmethod
+    def from_yaml(cls, text: str, *, name: str = "the recipe") -> "Recipe":
+        """Read a recipe from YAML.
+
+        Raises:
+            RecipeInvalid: not YAML, not a mapping, or a fault in a field.
+        """
+        try:
+            plain = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RecipeInvalid([f"{name} is not YAML: {' '.join(str(error).split())}"]) from None
+        if plain is None:
+            plain = {}
+        if not isinstance(plain, dict):
+            raise RecipeInvalid([f"{name} must be a mapping of fields to values, got {type(plain).__name__}"])
+        return cls.from_plain(plain)
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Recipe":
+        """Read a recipe from a YAML file.
+
+        Raises:
+            RecipeInvalid: the file cannot be read, or see `from_yaml`.
+        """
+        try:
+            return cls.from_yaml(path.read_text("utf-8"), name=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeInvalid([f"{path} cannot be read as a recipe: {error}"]) from None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return nested plain data: only mappings, lists, texts, numbers, booleans and None."""
+        plain: dict[str, Any] = json.loads(self.model_dump_json())
+        return plain
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML that `from_yaml` reads back to an equal recipe."""
+        return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True)
+
+    @property
+    def id(self) -> str:
+        """16 hex digits that equal recipes share, whatever the machine, process or field order."""
+        text = json.dumps(self.to_plain(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __hash__(self) -> int:
+        return int(self.id, 16)
+
+    def with_values(self, values: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe with dotted paths set: `{"optimizer.lr": 0.1, "model": "mlp"}`.
+
+        A member's own options are reached through its field: `optimizer.lr`, `augmentation.0.pixels`.
+
+        Raises:
+            RecipeInvalid: all paths that do not exist and values that do not fit, at once.
+        """
+        plain = self.to_plain()
+        faults: list[str] = []
+        for path, value in values.items():
+            try:
+                _set_path(plain, path.split("."), value, path)
+            except NameUnknown as fault:
+                faults.append(str(fault))
+        if faults:
+            raise RecipeInvalid(faults)
+        return Recipe.from_plain(plain)
+
+    def validate_shelves(self) -> "Recipe":
+        """Return the recipe with every member's defaults written out.
+
+        Raises:
+            RecipeInvalid: all unknown members, bad options and contradictions at once.
+        """
+        faults = list(_contradictions(self))
+        filled: dict[str, Any] = {}
+        for field, kind in MEMBER_FIELDS.items():
+            value = getattr(self, field)
+            if value == "auto":
+                continue
+            choices = value if isinstance(value, tuple) else (value,)
+            complete = [_complete(choice, kind, field, faults) for choice in choices]
+            filled[field] = tuple(complete) if isinstance(value, tuple) else complete[0]
+        if faults:
+            raise RecipeInvalid(faults)
+        return self.model_copy(update=filled)
+
+
+MEMBER_FIELDS = {
+    "preprocessing": "preprocessing",
+    "augmentation": "augmentation",
+    "model": "model",
+    "loss": "loss",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "probes": "probe",
+}
+
+
+def diff(old: Recipe, new: Recipe) -> list[tuple[str, Any, Any]]:
+    """Return (path, old value, new value) for every field in which two recipes differ.
+
+    >>> diff(Recipe(), Recipe(seed=1))
+    [('seed', 0, 1)]
+    """
+    before, after = dict(_flatten(_spelled_out(old))), dict(_flatten(_spelled_out(new)))
+    paths = list(before) + [path for path in after if path not in before]
+    return [(path, before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)]
+
+
+def _spelled_out(recipe: Recipe) -> dict[str, Any]:
+    """Write every member as a mapping with its name, so that one with options compares with one without."""
+    plain = recipe.to_plain()
+    for field in MEMBER_FIELDS:
+        value = plain[field]
+        if isinstance(value, list):
+            plain[field] = [{"name": part} if isinstance(part, str) else part for part in value]
+        elif isinstance(value, str):
+            plain[field] = {"name": value}
+    return plain
+
+
+def _flatten(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(plain, dict) and plain:
+        for key, value in plain.items():
+            yield from _flatten(value, f"{path}.{key}" if path else key)
+    elif isinstance(plain, list) and plain:
+        for position, value in enumerate(plain):
+            yield from _flatten(value, f"{path}.{position}")
+    else:
+        yield path, plain
+
+
+def _set_path(plain: Any, keys: list[str], value: Any, path: str) -> None:
+    key, rest = keys[0], keys[1:]
+    if isinstance(plain, list):
+        if not key.isdigit() or int(key) >= len(plain):
+            raise NameUnknown(f"{path}: {key} must be a position below {len(plain)}")
+        if rest and isinstance(plain[int(key)], str):
+            plain[int(key)] = {"name": plain[int(key)]}
+        if rest:
+            _set_path(plain[int(key)], rest, value, path)
+        else:
+            plain[int(key)] = value
+        return
+    is_member = "name" in plain
+    if key not in plain and not is_member:
+        raise NameUnknown(f"{path}: there is no field {key!r}{did_you_mean(key, plain)}")
+    if not rest:
+        plain[key] = value
+        return
+    if isinstance(plain.get(key), str) and plain[key] != "auto":
+        choice = Choice.parse(plain[key])
+        plain[key] = {"name": choice.name, **choice.options}
+    if not isinstance(plain.get(key), (dict, list)):
+        raise NameUnknown(f"{path}: {key} is {plain.get(key)!r} and has no field {rest[0]!r}; set {key} itself first")
+    _set_path(plain[key], rest, value, path)
+
+
+def _faults(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
+    """Say each pydantic complaint in one clause; the branches of a union are one complaint."""
+    said: dict[str, str] = {}
+    for problem in error.errors():
+        fields = [part for part in problem["loc"] if isinstance(part, int) or _is_field(part, root)]
+        if problem["type"] == "extra_forbidden":
+            *parents, name = problem["loc"]
+            known = _fields_at([p for p in parents if isinstance(p, str)], root)
+            path = ".".join(map(str, problem["loc"]))
+            said[path] = f"{path}: there is no such field{did_you_mean(str(name), known)}"
+            continue
+        path = ".".join(map(str, fields)) or str(problem["loc"][0])
+        words = problem["msg"].removeprefix("Value error, ")
+        words = words.replace("Input should be", "must be").replace("valid string", "text")
+        clause = words if path not in said else f"{said[path].rpartition(', got ')[0].partition(': ')[2]}, or {words}"
+        clause = clause.replace(", or must be", " or")
+        said[path] = f"{path}: {clause}, got {problem['input']!r}"
+    yield from said.values()
+
+
+def _is_field(part: object, root: type[BaseModel]) -> bool:
+    names = set(root.model_fields)
+    for field in root.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names |= set(field.annotation.model_fields)
+    return part in names
+
+
+def _fields_at(path: list[str], root: type[BaseModel]) -> list[str]:
+    model = root
+    for name in path:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
+
+
+def _complete(choice: Choice, kind: str, field: str, faults: list[str]) -> Choice:
+    if choice.is_own:
+        return choice
+    try:
+        options = SHELVES[kind][choice.name].parse_options(choice.options)
+        return Choice(name=choice.name, options=json.loads(json.dumps(options)))  # plain: lists, not tuples
+    except (NameUnknown, OptionInvalid) as fault:
+        faults.append(f"{field}: {fault}")
+        return choice
+
+
+def _contradictions(recipe: Recipe) -> Iterator[str]:
+    length, data, batch = recipe.length, recipe.data, recipe.batch
+    if length.minutes is not None and length.epochs != "auto":
+        yield f"length: epochs={length.epochs} and minutes={length.minutes} contradict: give one, the other follows"
+    if data.val_fraction + data.test_fraction >= 1:
+        yield (
+            f"data: val_fraction={data.val_fraction} and test_fraction={data.test_fraction} leave nothing to"
+            " train on: their sum must be < 1"
+        )
+    if batch.size != "auto" and batch.accumulate > batch.size:
+        yield f"batch: accumulate={batch.accumulate} pieces cannot be made of size={batch.size} samples"
+    if recipe.regularization.patience is not None and data.val_fraction == 0 and not data.location:
+        yield "regularization: patience needs a val split to watch: set data.val_fraction above 0"
+    warmup = recipe.schedule.options.get("warmup")
+    if isinstance(warmup, (int, float)) and length.epochs != "auto" and warmup >= length.epochs:
+        yield f"schedule: warmup={warmup} epochs does not fit into length.epochs={length.epochs}: make it shorter"

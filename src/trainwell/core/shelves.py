@@ -1,0 +1,20 @@
+"""The shelves there are, each with the package whose modules fill it.
+
+A member never stands here: adding one is writing one file in the shelf's package.
+"""
+
+from trainwell.core.catalog import Catalog
+
+sources = Catalog("source", "trainwell.data.sources", member="labelled samples from one kind of place")
+preprocessings = Catalog("preprocessing", "trainwell.data.preprocessing", member="fit(train images) once, then apply")
+augmentations = Catalog("augmentation", "trainwell.data.augmentation", member="(Batch, chance) -> Batch, batched")
+models = Catalog("model", "trainwell.models", member="(in_channels, num_classes, ...) -> Module giving (N, K)")
+losses = Catalog("loss", "trainwell.losses", member="(logits (N, K), targets) -> (N,)")
+optimizers = Catalog("optimizer", "trainwell.optimizers", member="a torch.optim.Optimizer")
+schedules = Catalog("schedule", "trainwell.schedules", member="total_steps -> (step -> multiplier of lr)")
+probes = Catalog("probe", "trainwell.probes", member="measure(State) -> Readings; looks, never touches")
+
+SHELVES = {
+    shelf.kind: shelf
+    for shelf in (sources, preprocessings, augmentations, models, losses, optimizers, schedules, probes)
+}

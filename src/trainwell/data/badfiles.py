@@ -1,0 +1,55 @@
+"""Image files that cannot be used: all of them found before anything is said, and named at once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trainwell.data.decode import BadFile, Header, decode_into, inspect, mismatch
+from trainwell.data.resize import ImageForm
+from trainwell.data.sources.folder import is_image_name
+from trainwell.errors import DataInvalid
+
+_SHOWN = 20
+_CHUNK = 256
+_SMALLEST = ImageForm(8, 8, 1, "stretch")
+
+
+class FilesInvalid(DataInvalid):
+    """Image files that cannot be used; `files` holds all of them, the message the first of them."""
+
+    def __init__(self, files: Sequence[BadFile], total: int, root: Path | None) -> None:
+        self.files = tuple(files)
+        shown = "; ".join(f"{shown_path(bad.path, root)} {bad.reason}" for bad in self.files[:_SHOWN])
+        more = f"; and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        super().__init__(
+            f"{len(files)} of {total} image files{f' in {root}' if root else ''} cannot be used: {shown}{more}. "
+            "Repair or remove them, or leave them out with --skip-bad (skip_bad=True)"
+        )
+
+
+def shown_path(path: Path, root: Path | None) -> str:
+    """Return a path as people look for it: below the root of the data, if it lies there."""
+    return str(path.relative_to(root)) if root and path.is_relative_to(root) else str(path)
+
+
+def look(paths: Sequence[Path], *, threads: int) -> list[Header | BadFile]:
+    """Return for each file its header or what is wrong with it; an ending that names another format is wrong too."""
+    answers = inspect(paths, threads=threads)
+    return [_with_its_ending(path, answer) for path, answer in zip(paths, answers, strict=True)]
+
+
+def _with_its_ending(path: Path, answer: Header | BadFile) -> Header | BadFile:
+    if isinstance(answer, BadFile) or not is_image_name(path.name) or mismatch(path, answer) is None:
+        return answer
+    return BadFile(path, f"holds a {answer.format} image, not what its ending {path.suffix} says: rename it")
+
+
+def undecodable(paths: Sequence[Path], *, threads: int) -> list[BadFile]:
+    """Decode files only to see which cannot be, in pieces, so that memory stays small."""
+    bad = []
+    for start in range(0, len(paths), _CHUNK):
+        piece = paths[start : start + _CHUNK]
+        out = np.empty((len(piece), *_SMALLEST.shape), dtype=np.uint8)
+        bad += decode_into(piece, _SMALLEST, out, threads=threads)
+    return bad

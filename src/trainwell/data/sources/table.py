@@ -1,0 +1,187 @@
+"""A CSV or TSV table: of image paths and labels, or of numbers and a label."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from trainwell.core.shelves import sources
+from trainwell.data.labels import Labelled, read_labels
+from trainwell.data.samples import SPLIT_WORDS, Samples, first_rows
+from trainwell.errors import DataInvalid, did_you_mean
+
+_USUAL = {
+    "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img"),
+    "label": ("label", "labels", "class", "class_name", "target", "category", "y"),
+    "split": ("split", "subset", "set", "partition"),
+}
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The cells of a table below its header; `lines` are the line numbers that a text editor shows."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...]
+
+    def column(self, name: str) -> list[str]:
+        place = self.columns.index(name)
+        return [row[place].strip() for row in self.rows]
+
+    def find(self, role: str, asked: str | None) -> str | None:
+        """Return the column for a role: the one asked for, or the one with a usual name."""
+        if asked is not None:
+            if asked not in self.columns:
+                raise DataInvalid(f"{self.name} has no column {asked!r} for the {role}{did_you_mean(asked, self.columns)}")
+            return asked
+        lowered = {column.lower(): column for column in reversed(self.columns)}
+        return next((lowered[word] for word in _USUAL[role] if word in lowered), None)
+
+
+def _accepts(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (".csv", ".tsv")
+
+
+def _example(folder: Path) -> tuple[str, dict[str, Any]]:
+    generator = np.random.default_rng(0)
+    lines = ["path,label"]
+    for number in range(20):
+        Image.fromarray(generator.integers(0, 256, (9, 9), dtype=np.uint8)).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{'even' if number % 2 == 0 else 'odd'}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return str(folder / "table.csv"), {}
+
+
+@sources.card(takes="a .csv or .tsv table with a label column", accepts=_accepts, example=_example)
+def table(location: str, *, path: str | None = None, label: str | None = None, split: str | None = None) -> Samples:
+    """A CSV or TSV table of image paths and labels, or of float features and a label; a split column is respected.
+
+    Args:
+        location: the table; its first line names the columns, and paths in it are relative to its folder.
+        path: the column of image paths, where its name is not a usual one; without any, all other columns are features.
+        label: the column of labels, where its name is not a usual one.
+        split: the column of train, val or test, where its name is not a usual one; an empty cell is ours to decide.
+
+    Raises:
+        DataInvalid: the table is empty or uneven, a column is missing, or a cell cannot be used.
+    """
+    cells = _read(Path(location))
+    label_column = cells.find("label", label)
+    if label_column is None:
+        raise DataInvalid(
+            f"{cells.name} has no label column: its columns are {', '.join(cells.columns)}; name the column of labels with "
+            f"label=NAME, or call it {' or '.join(_USUAL['label'][:3])} (the first line of the table must name the columns)"
+        )
+    path_column, split_column = cells.find("path", path), cells.find("split", split)
+    known = _labels(cells, label_column)
+    splits = _splits(cells, split_column)
+    if path_column is not None:
+        folder = Path(location).parent
+        files = tuple(folder / name for name in _filled(cells, path_column))
+        return Samples(known.classes, known.labels, splits, files=files, root=folder, notes=known.notes)
+    columns = [column for column in cells.columns if column not in (label_column, split_column)]
+    features = torch.from_numpy(_numbers(cells, columns))
+    note = f"{cells.name} has no column of paths: its {len(columns)} other columns are features: {first_rows(columns)}"
+    return Samples(known.classes, known.labels, splits, "features", arrays=features, notes=(note, *known.notes))
+
+
+def _read(path: Path) -> _Table:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataInvalid(f"{path} is not UTF-8 text (byte {error.start}): save the table as UTF-8 CSV") from error
+    except OSError as error:
+        raise DataInvalid(f"{path} cannot be read: {error.strerror}") from error
+    if not text.strip():
+        raise DataInvalid(f"{path} is empty: its first line must name the columns, such as path,label")
+    head = text.partition("\n")[0]
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = tuple(name.strip() for name in next(reader))
+    doubled = sorted({name for name in columns if columns.count(name) > 1})
+    if doubled:
+        raise DataInvalid(f"{path.name} has several columns called {doubled[0]!r}: rename all but one")
+    rows: list[tuple[str, ...]] = []
+    lines: list[int] = []
+    for row in reader:
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(columns):
+            raise DataInvalid(
+                f"{path.name}, line {reader.line_num}: {len(row)} cells where the first line names {len(columns)} columns; "
+                "quote cells that hold the delimiter"
+            )
+        rows.append(tuple(row))
+        lines.append(reader.line_num)
+    if not rows:
+        raise DataInvalid(f"{path} holds only its first line: there are no samples below {', '.join(columns)}")
+    return _Table(path.name, columns, tuple(rows), tuple(lines))
+
+
+def _filled(cells: _Table, column: str) -> list[str]:
+    values = cells.column(column)
+    blank = [line for line, value in zip(cells.lines, values, strict=True) if not value]
+    if blank:
+        raise DataInvalid(f"{cells.name}: column {column!r} is empty in {len(blank)} rows (lines {first_rows(blank)}): fill or remove them")
+    return values
+
+
+def _labels(cells: _Table, column: str) -> Labelled:
+    """Whole numbers are class ids; everything else is a class name."""
+    values = _filled(cells, column)
+    numbers = _parse(values)
+    missing = [line for line, value in zip(cells.lines, values, strict=True) if value.lower() in ("nan", "null", "none", "na", "n/a")]
+    if missing:
+        raise DataInvalid(f"{cells.name}: column {column!r} has no label (NaN) in {len(missing)} rows (lines {first_rows(missing)}): label or remove them")
+    where = f"column {column!r} of {cells.name}"
+    return read_labels(np.array(values) if numbers is None else _integers(numbers), where=where)
+
+
+def _parse(values: Sequence[str]) -> np.ndarray | None:
+    try:
+        return np.array([float(value) for value in values])
+    except ValueError:
+        return None
+
+
+def _integers(numbers: np.ndarray) -> np.ndarray:
+    is_whole = bool(np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all())
+    return numbers.astype(np.int64) if is_whole else numbers
+
+
+def _splits(cells: _Table, column: str | None) -> np.ndarray:
+    if column is None:
+        return np.full(len(cells.rows), "", dtype="<U5")
+    values = cells.column(column)
+    for line, value in zip(cells.lines, values, strict=True):
+        if value and value.lower() not in SPLIT_WORDS:
+            raise DataInvalid(
+                f"{cells.name}, line {line}: column {column!r} must be train, val, test or empty, got {value!r}"
+                f"{did_you_mean(value.lower(), SPLIT_WORDS)}"
+            )
+    return np.array([SPLIT_WORDS[value.lower()] if value else "" for value in values], dtype="<U5")
+
+
+def _numbers(cells: _Table, columns: Sequence[str]) -> np.ndarray:
+    if not columns:
+        raise DataInvalid(f"{cells.name} has neither a column of paths nor of numbers beside its label: add one, or say path=NAME")
+    features = np.empty((len(cells.rows), len(columns)), dtype=np.float32)
+    for place, column in enumerate(columns):
+        for row, (line, value) in enumerate(zip(cells.lines, cells.column(column), strict=True)):
+            parsed = _parse([value])
+            if parsed is None or not np.isfinite(parsed[0]):
+                shown = "is empty" if not value else f"holds {value!r}"
+                raise DataInvalid(
+                    f"{cells.name}, line {line}: column {column!r} {shown}, where a finite number is needed: remove the column or the "
+                    "row, fill the cell, or say path=NAME if a column names image files"
+                )
+            features[row, place] = parsed[0]
+    return features

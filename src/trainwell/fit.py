@@ -1,0 +1,195 @@
+"""The one-call surface: `fit` trains a classifier, `resume` goes on with it, `change` sets values while it runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainwell.core.choice import Choice
+from trainwell.core.recipe import Recipe
+from trainwell.data.samples import infer_source
+from trainwell.errors import Interrupted, OptionInvalid, RunInvalid, UserError, did_you_mean
+from trainwell.terminal import terminal_reporter
+from trainwell.train.events import SETTABLE, request
+from trainwell.train.folder import RunFolder, default_path
+from trainwell.train.reporter import Reporter
+from trainwell.train.run import Run, execute
+
+WORDS = {
+    "model": "model",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "loss": "loss",
+    "augmentation": "augmentation",
+    "preprocessing": "preprocessing",
+    "probes": "probes",
+    "epochs": "length.epochs",
+    "minutes": "length.minutes",
+    "batch_size": "batch.size",
+    "image_size": "data.image_size",
+    "skip_bad": "data.skip_bad",
+    "device": "machine.device",
+    "deterministic": "machine.deterministic",
+    "seed": "seed",
+}
+
+
+def fit(
+    source: object = "digits",
+    *,
+    out: str | Path | None = None,
+    recipe: Recipe | str | Path | None = None,
+    hooks: Sequence[object] = (),
+    reporter: Reporter | None = None,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the command line's word
+    **words: Any,
+) -> Run:
+    """Train a classifier and return the run.
+
+    Args:
+        source: a folder, file or built-in set by name, as on the command line; or the samples
+            themselves: `(x, y)`, `{"train": (x, y), "test": (x, y)}`, a torch `Dataset`.
+        out: the run folder; by default a new one below `runs/`.
+        recipe: a recipe, or the file of one, to begin from.
+        hooks: your own hooks (see `docs/adding.md`).
+        reporter: who shows it; by default the terminal.
+        set: dotted recipe paths and values, `{"optimizer.lr": 0.1}`.
+        **words: `model`, `optimizer`, `schedule`, `loss`, `augmentation`, `preprocessing`, `probes`,
+            `epochs`, `minutes`, `batch_size`, `image_size`, `skip_bad`, `device`, `deterministic`,
+            `seed`: the same words and values as on the command line; `model` may be an `nn.Module`,
+            `optimizer` and the others `"NAME:key=value"`.
+
+    Raises:
+        UserError: something given cannot be used; nothing was trained and nothing is left behind.
+        RunFailed: the run began and could not be finished; its folder holds the last good state.
+    """
+    reporter = reporter or terminal_reporter()
+    start, events_beside = _starting_recipe(recipe)
+    given_model = words["model"] if isinstance(words.get("model"), nn.Module) else None
+    values = _values(words, given_model)
+    data, source_values = _source(source, has_recipe=recipe is not None)
+    full = start.with_values({**source_values, **values, **(set or {})})
+    full = _with_own_files(full)
+    name = full.data.location or str(full.data.source.name)
+    model_name = "auto" if full.model == "auto" else full.model.name
+    path = Path(out) if out is not None else default_path(Path("runs"), name, model_name)
+    folder = RunFolder.create(path)
+    try:
+        folder.write_text(folder.recipe, full.to_yaml())
+        if events_beside is not None:
+            folder.write_text(folder.events, events_beside.read_text("utf-8"))
+            reporter.say(f"the events in {events_beside} are applied at their steps again")
+        return execute(folder, full, data=data, model=given_model, hooks=hooks, reporter=reporter)
+    except UserError:
+        if not folder.record.exists():
+            folder.discard()
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped before the first step: go on with `trainwell resume {path}`") from None
+
+
+def resume(
+    run: str | Path,
+    *,
+    epochs: int | None = None,
+    data: object = None,
+    model: nn.Module | None = None,
+    hooks: Sequence[object] = (),
+    reporter: Reporter | None = None,
+) -> Run:
+    """Go on with a run exactly where it stopped, or further.
+
+    Args:
+        run: the run folder.
+        epochs: train until this many epochs are done; the schedule is stretched to them.
+        data, model, hooks: what was handed over in Python when the run was started, again.
+        reporter: who shows it; by default the terminal.
+
+    Raises:
+        RunInvalid: there is no such run, or another process works on it.
+        RunDamaged: what is stored of it is damaged.
+    """
+    folder = RunFolder.open(Path(run))
+    recipe = Recipe.from_file(folder.recipe)
+    if recipe.data.source.name == "given" and data is None:
+        raise RunInvalid(f"{run} trains on samples that were handed over in Python: pass the same ones as data=")
+    if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
+        raise OptionInvalid(f"epochs must be a whole number >= 1, got {epochs!r}")
+    reporter = reporter or terminal_reporter()
+    try:
+        return execute(folder, recipe, data=data, model=model, hooks=hooks, reporter=reporter, epochs=epochs)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped before the first step: go on with `trainwell resume {run}`") from None
+
+
+def change(run: str | Path, values: Mapping[str, float]) -> bool:
+    """Set values of the optimizer of a run, now if it is running, else when it is resumed.
+
+    Args:
+        run: the run folder.
+        values: `lr` (the rate that the schedule multiplies), `weight_decay`, `momentum`.
+
+    Returns:
+        Whether the run is going on now.
+
+    Raises:
+        RunInvalid: there is no such run.
+        OptionInvalid: a name that cannot be set, or a value outside its range.
+    """
+    folder = RunFolder.open(Path(run))
+    options = Recipe.from_file(folder.recipe).optimizer.options
+    known = {name: float(options.get(name, 0.0)) for name in SETTABLE if name in options or name == "lr"}
+    request(folder, values, settable=known)
+    return folder.is_running
+
+
+def _starting_recipe(recipe: Recipe | str | Path | None) -> tuple[Recipe, Path | None]:
+    """Return the recipe to begin from, and the events of the run that it belongs to."""
+    if recipe is None or isinstance(recipe, Recipe):
+        return recipe or Recipe(), None
+    path = Path(recipe)
+    path = path / "recipe.yaml" if path.is_dir() else path
+    events = path.with_name("events.jsonl")
+    return Recipe.from_file(path), events if events.is_file() and events.stat().st_size else None
+
+
+def _values(words: Mapping[str, Any], given_model: nn.Module | None) -> dict[str, Any]:
+    """Translate the words of the surface into recipe paths; None means not said."""
+    unknown = [word for word in words if word not in WORDS]
+    if unknown:
+        raise OptionInvalid(f"fit has no argument {unknown[0]!r}{did_you_mean(unknown[0], WORDS)}")
+    values = {WORDS[word]: value for word, value in words.items() if value is not None}
+    if given_model is not None:
+        values["model"] = "given"
+    for path in ("augmentation", "probes"):
+        if isinstance(values.get(path), str):
+            values[path] = [values[path]]
+    return {path: str(v) if isinstance(v, (Choice, torch.device)) else v for path, v in values.items()}
+
+
+def _source(source: object, *, has_recipe: bool) -> tuple[object, dict[str, Any]]:
+    """Return samples that were handed over (or None) and the recipe values that name the source."""
+    if not isinstance(source, (str, Path)):
+        return source, {"data.source": "given", "data.location": ""}
+    if has_recipe and source == "digits":
+        return None, {}
+    inferred = infer_source(str(source))
+    options = Choice.parse(f"{inferred.name}:{_options_of(str(source))}").options
+    location = str(Path(inferred.location).absolute()) if inferred.location else ""
+    return None, {"data.source": {"name": inferred.name, **options}, "data.location": location}
+
+
+def _options_of(text: str) -> str:
+    """Return the `key=value,…` behind a source's name or path."""
+    last = text.rpartition(":")[2]
+    return last if "=" in last and not Path(text).exists() else ""
+
+
+def _with_own_files(recipe: Recipe) -> Recipe:
+    """Note the file of the user's own network among the files that the run depends on."""
+    if recipe.model == "auto" or ".py:" not in recipe.model.name:
+        return recipe
+    file = recipe.model.name.rpartition(":")[0]
+    return recipe.model_copy(update={"files": {**recipe.files, file: recipe.files.get(file, "")}})

@@ -1,0 +1,72 @@
+"""Which parameters weight decay pulls on: the kernels and matrices, not norms, biases and other vectors.
+
+Decay shrinks a map. A norm's scale and shift or a bias is no map: pulling it to zero moves the
+activations themselves, and helps nothing.
+
+Source: He et al. 2019, "Bag of tricks for image classification", arXiv:1812.01187, section 3.1.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+NORMS = (*BATCH_NORMS, *INSTANCE_NORMS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> list[dict[str, Any]]:
+    """Return all parameters of a model in at most two groups: with and without weight decay.
+
+    Args:
+        model: every parameter appears once, frozen ones too, so that they may thaw later.
+        weight_decay: of the first group; None leaves it to the optimizer's own option.
+
+    Returns:
+        Groups for any torch optimizer, in the model's order, empty ones left out. Beside `params`, each
+        has `param_names`, and `reasons`: for each name, why it stands there.
+
+    >>> [group["reasons"] for group in parameter_groups(nn.Linear(2, 1), 0.1)]
+    [{'weight': '2-d weight'}, {'bias': 'bias'}]
+    """
+    decayed: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}}
+    if weight_decay is not None:
+        decayed["weight_decay"] = weight_decay
+    exempt: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}, "weight_decay": 0.0}
+    in_norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, NORMS)
+        for parameter in module.parameters(recurse=False)
+    }
+    for name, parameter in model.named_parameters():
+        reason = _exemption(name, parameter.ndim, is_in_norm=id(parameter) in in_norms)
+        group = exempt if reason else decayed
+        group["params"].append(parameter)
+        group["param_names"].append(name)
+        group["reasons"][name] = reason or f"{parameter.ndim}-d weight"
+    return [group for group in (decayed, exempt) if group["params"]]
+
+
+def describe(groups: Iterable[Mapping[str, Any]]) -> str:
+    """Say which parameters are in which group and why, one line a parameter.
+
+    >>> print(describe(parameter_groups(nn.Linear(2, 1), 0.1)))
+    weight decay 0.1: weight (2-d weight)
+    weight decay 0.0: bias (bias)
+    """
+    lines = []
+    for group in groups:
+        decay = group.get("weight_decay", "as the optimizer says")
+        lines += [f"weight decay {decay}: {name} ({reason})" for name, reason in group["reasons"].items()]
+    return "\n".join(lines)
+
+
+def _exemption(name: str, ndim: int, *, is_in_norm: bool) -> str:
+    """Why a parameter takes no decay, or the empty string."""
+    if is_in_norm:
+        return "parameter of a norm"
+    if name.rpartition(".")[2] == "bias":
+        return "bias"
+    return "vector or scalar" if ndim <= 1 else ""

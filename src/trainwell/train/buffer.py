@@ -1,0 +1,84 @@
+"""Losses and scores of the last few steps, kept on the device and brought over in one go.
+
+Reading one loss makes the host wait for the device; reading 32 at once makes it wait once.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What came out: the first step, and for each step the sums over its samples.
+
+    `weights[t]` is the sum of the samples' weights (their count where all weigh alike), `sums[t]` the
+    weighted sum of their losses; of all `count` samples `hits` were scored highest at their class.
+    """
+
+    first_step: int
+    sums: list[float]
+    weights: list[float]
+    hits: int
+    count: int
+
+    @property
+    def losses(self) -> list[float]:
+        """The mean loss of each step."""
+        return [loss / weight for loss, weight in zip(self.sums, self.weights, strict=True)]
+
+    @property
+    def first_bad(self) -> int | None:
+        """The first step whose loss is NaN or Inf."""
+        bad = np.flatnonzero(~np.isfinite(self.losses))
+        return self.first_step + int(bad[0]) if bad.size else None
+
+
+class StepBuffer:
+    """Collects per-sample losses (N,), scores (N, K) and targets of consecutive steps."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was collected."""
+        self._first_step = 0
+        self._losses: list[Tensor] = []
+        self._logits: list[Tensor] = []
+        self._targets: list[Tensor] = []
+        self._weights: list[Tensor] = []
+        self._sizes: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def add(self, step: int, losses: list[Tensor], logits: list[Tensor], targets: Tensor, weight: Tensor | None) -> None:
+        """Take one step: its micro-batches' losses and scores, and the whole batch's targets."""
+        if not self._sizes:
+            self._first_step = step
+        self._losses += losses
+        self._logits += logits
+        self._targets.append(targets)
+        self._sizes.append(targets.shape[0])
+        if weight is not None:
+            self._weights.append(weight)
+
+    def drain(self) -> Drained:
+        """Return what was collected and forget it; waits for the device.
+
+        Each step's mean is summed in float64 in sample order, so that it does not depend on how many
+        steps were drained together.
+        """
+        targets = torch.cat(self._targets)
+        classes = targets if targets.ndim == 1 else targets.argmax(1)
+        hits = int((torch.cat(self._logits).argmax(1) == classes).sum())
+        losses = torch.cat(self._losses).double().cpu().numpy()
+        weights = torch.cat(self._weights).double().cpu().numpy() if self._weights else np.ones_like(losses)
+        starts = np.cumsum([0, *self._sizes[:-1]])
+        weighted = np.add.reduceat(losses * weights, starts)
+        shares = np.add.reduceat(weights, starts)
+        drained = Drained(self._first_step, weighted.tolist(), shares.tolist(), hits, len(losses))
+        self.clear()
+        return drained

@@ -1,0 +1,209 @@
+"""From a resolved recipe and prepared data to everything that a step needs."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainwell.core.batch import Batch, Splits
+from trainwell.core.chance import derive
+from trainwell.core.recipe import Recipe
+from trainwell.core.shelves import augmentations, losses, models, optimizers, preprocessings, probes, schedules
+from trainwell.core.state import Probe
+from trainwell.data.loader import Loader
+from trainwell.data.pipeline import Pipeline
+from trainwell.data.prepare import Prepared
+from trainwell.errors import ModelInvalid, TrainwellError
+from trainwell.losses import class_weights
+from trainwell.optimizers.groups import parameter_groups
+from trainwell.train.hooks import standard_hooks
+from trainwell.train.own_code import build_own
+
+EVALUATION_BATCH = 256
+
+
+@dataclass
+class Job:
+    """Everything that a step needs, built and on its device.
+
+    Attributes:
+        criterion: (logits (N, K), targets) -> (N,) losses.
+        schedule: step -> multiplier of each group's `initial_lr`.
+        loaders: train shuffled; val and test in order.
+        train_pipeline: augmentation and preprocessing; `evaluation_pipeline`: preprocessing alone.
+        hooks: objects that act, in order; `probes`: instruments that look.
+    """
+
+    recipe: Recipe
+    classes: tuple[str, ...]
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    schedule: Callable[[int], float]
+    loaders: Splits[Loader]
+    train_pipeline: Pipeline
+    evaluation_pipeline: Pipeline
+    device: torch.device
+    epochs: int
+    steps_per_epoch: int
+    total_steps: int
+    probes: tuple[Probe, ...] = ()
+    hooks: list[object] = field(default_factory=list)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the network runs: lower precision, or nothing at all."""
+        if self.recipe.machine.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+
+def model_facts(input_shape: Sequence[int], num_classes: int) -> dict[str, Any]:
+    """Return what a network's builder may ask for by name.
+
+    >>> model_facts((3, 8, 8), 10)["in_features"], "in_channels" in model_facts((2,), 3)
+    (192, False)
+    """
+    facts: dict[str, Any] = {
+        "input_shape": tuple(input_shape),
+        "in_features": math.prod(input_shape),
+        "num_classes": num_classes,
+    }
+    return facts | ({"in_channels": input_shape[0]} if len(input_shape) == 3 else {})
+
+
+def build_model(
+    recipe: Recipe, input_shape: Sequence[int], num_classes: int, *, given: nn.Module | None = None
+) -> nn.Module:
+    """Return the recipe's network with fresh weights that are a function of the seed.
+
+    Raises:
+        ModelInvalid: the network does not fit the data, its builder fails, or none was given.
+    """
+    choice = recipe.model
+    assert choice != "auto"
+    if choice.name == "given":
+        if given is None:
+            raise ModelInvalid("this run trains a network that was handed over in Python: pass the same one as model=")
+        return given
+    facts = model_facts(input_shape, num_classes)
+    missing = [] if choice.is_own else [name for name in models[choice.name].needs if name not in facts]
+    if missing:
+        raise ModelInvalid(
+            f"{choice.name} needs {', '.join(missing)}: it works on images (C, H, W), and these data are features of"
+            f" shape {tuple(input_shape)}: choose another --model"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(recipe.seed, "initialization"))
+        try:
+            if choice.is_own:
+                model = build_own(choice.name, choice.options, facts, recipe.files)
+            else:
+                model = models.build(choice.name, choice.options, **facts)
+        except TrainwellError:
+            raise
+        except Exception as error:
+            raise ModelInvalid(f"{choice} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ModelInvalid(f"{choice} must build a torch.nn.Module, got {type(model).__name__}")
+    return model
+
+
+def build(
+    recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None, hooks: Sequence[object] = ()
+) -> Job:
+    """Build everything that the steps of a resolved recipe need.
+
+    Raises:
+        ModelInvalid: the network does not fit the data.
+        OptionInvalid: an option does not fit the data.
+    """
+    device = torch.device(recipe.machine.device)
+    num_classes = len(prepared.classes)
+    stores = prepared.stores
+    train_pipeline, evaluation_pipeline = build_pipelines(recipe, prepared)
+    model = build_model(recipe, prepared.input_shape, num_classes, given=given)
+    front = evaluation_pipeline.preprocessing.layer(prepared.input_shape)
+    if front is not None:
+        model = nn.Sequential(front, model)
+    is_channels_last = recipe.machine.memory_format == "channels_last"
+    memory_format = torch.channels_last if is_channels_last else torch.preserve_format
+    model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    size = recipe.batch.size
+    weight = None
+    if recipe.regularization.class_weights == "balanced":
+        weight = class_weights(stores.train.targets, num_classes)[stores.train.targets]
+    train = Loader(
+        stores.train, batch_size=size, seed=recipe.seed, shuffle=True, device=device, sample_weight=weight
+    )
+    rest = {
+        name: Loader(store, batch_size=max(size, EVALUATION_BATCH), seed=recipe.seed, shuffle=False, device=device)
+        for name, store in stores.items()
+        if name != "train"
+    }
+    epochs = int(recipe.length.epochs)
+    steps = min(recipe.length.steps or epochs * train.steps_per_epoch, epochs * train.steps_per_epoch)
+    return Job(
+        recipe=recipe,
+        classes=prepared.classes,
+        model=model,
+        optimizer=build_optimizer(recipe, model),
+        criterion=losses.build(recipe.loss.name, recipe.loss.options),
+        schedule=build_schedule(recipe, steps, train.steps_per_epoch),
+        loaders=Splits(train, rest.get("val"), rest.get("test")),
+        train_pipeline=train_pipeline,
+        evaluation_pipeline=evaluation_pipeline,
+        device=device,
+        epochs=epochs,
+        steps_per_epoch=train.steps_per_epoch,
+        total_steps=steps,
+        probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
+        hooks=[*standard_hooks(recipe, model), *hooks],
+    )
+
+
+def build_pipelines(recipe: Recipe, prepared: Prepared) -> tuple[Pipeline, Pipeline]:
+    """Return the pipelines of training and of evaluation; preprocessing is fitted on train only."""
+    preprocessing = preprocessings.build(recipe.preprocessing.name, recipe.preprocessing.options)
+    preprocessing.fit(prepared.stores.train.inputs)
+    chain = [augmentations.build(choice.name, choice.options) for choice in recipe.augmentation]
+    shape = prepared.input_shape
+    return (
+        Pipeline(chain, preprocessing, seed=recipe.seed, input_shape=shape),
+        Pipeline([], preprocessing, seed=recipe.seed, input_shape=shape),
+    )
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer over the decay groups of a model; each group keeps its `initial_lr`."""
+    options = recipe.optimizer.options
+    decay = float(options.get("weight_decay", 0.0))
+    optimizer = optimizers.build(recipe.optimizer.name, options, params=parameter_groups(model, decay))
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
+
+
+def build_schedule(recipe: Recipe, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the schedule for a run of so many steps."""
+    facts = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
+    return schedules.build(recipe.schedule.name, recipe.schedule.options, **facts)
+
+
+def check_outputs(logits: object, batch: Batch, num_classes: int) -> None:
+    """Refuse outputs that are not (N, K).
+
+    Raises:
+        ModelInvalid: the network answers with something else.
+    """
+    if not isinstance(logits, Tensor):
+        raise ModelInvalid(f"the network must return a tensor (N, K) of raw scores, got {type(logits).__name__}")
+    expected = (len(batch), num_classes)
+    if tuple(logits.shape) != expected:
+        raise ModelInvalid(
+            f"the network must return (N, K) = {expected}, one raw score a class for each of the {len(batch)} inputs"
+            f" {tuple(batch.inputs.shape)}, got {tuple(logits.shape)}: check its last layer"
+        )

@@ -1,0 +1,81 @@
+"""How good a network is on one split: loss and accuracy by sample, in evaluation mode."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainwell.core.stats import Interval, share
+from trainwell.data.loader import Loader
+from trainwell.data.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation measured: mean loss in nats a sample, hits and count.
+
+    >>> Evaluation(0.5, 9, 10).accuracy
+    0.9
+    """
+
+    loss: float
+    hits: int
+    count: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples whose highest score is at their class."""
+        return self.hits / self.count
+
+    @property
+    def interval(self) -> Interval:
+        """The accuracy with its 95 % interval."""
+        return share(self.hits, self.count)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module into evaluation mode, and afterwards each back into the mode that it had.
+
+    >>> net = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
+    >>> with evaluation_mode(net):
+    ...     assert not net[0].training
+    >>> net[0].training, net[1].training
+    (True, False)
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    loader: Loader,
+    pipeline: Pipeline,
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> Evaluation:
+    """Return loss and accuracy over all samples of a loader, every sample counted once.
+
+    The model's mode and running statistics stay as they were.
+    """
+    loss = torch.zeros((), dtype=torch.float64, device=loader.device)
+    hits = torch.zeros((), dtype=torch.int64, device=loader.device)
+    count = 0
+    with evaluation_mode(model):
+        for batch in loader.epoch(0):
+            batch = pipeline(batch, 0)
+            with autocast():
+                logits = model(batch.inputs)
+            loss += criterion(logits.float(), batch.targets).sum(dtype=torch.float64)
+            hits += (logits.argmax(1) == batch.targets).sum()
+            count += len(batch)
+    return Evaluation(float(loss) / count, int(hits), count)

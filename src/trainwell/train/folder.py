@@ -1,0 +1,126 @@
+"""The folder of one run: what lies where, made whole or not at all, and owned by one process at a time."""
+
+import datetime
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trainwell.errors import RunInvalid
+
+
+class RunFolder:
+    """Paths of a run folder, and how its small files are written: aside, synced, then renamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.data = path / "data.json"
+        self.machine = path / "machine.json"
+        self.record = path / "record.jsonl"
+        self.timing = path / "timing.jsonl"
+        self.events = path / "events.jsonl"
+        self.requests = path / "requests"
+        self.checkpoints = path / "checkpoints"
+        self.code = path / "code"
+        self.result = path / "result.json"
+
+    @classmethod
+    def create(cls, path: Path) -> "RunFolder":
+        """Make a new, empty run folder.
+
+        Raises:
+            RunInvalid: something is there already, or the place cannot be written.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunInvalid(
+                f"{path} exists already and is not empty: choose another --out, or go on with `trainwell resume {path}`"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / ".probe").touch()
+            (path / ".probe").unlink()
+        except OSError as error:
+            raise RunInvalid(f"{path} cannot be written: {error.strerror}: choose another folder with --out") from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Return the run in an existing folder.
+
+        Raises:
+            RunInvalid: there is no run at this path.
+        """
+        folder = cls(path)
+        if not path.exists():
+            near = ", ".join(sorted(p.parent.name for p in path.parent.glob("*/recipe.yaml"))[-3:])
+            raise RunInvalid(f"{path} does not exist" + (f": beside it are the runs {near}" if near else ""))
+        if not folder.recipe.is_file():
+            raise RunInvalid(f"{path} is not a run folder: it has no recipe.yaml")
+        return folder
+
+    def discard(self) -> None:
+        """Remove a run that was never begun."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a file so that a reader sees the old text or the new one, never half of it.
+
+        Raises:
+            RunInvalid: the disk is full or may not be written.
+        """
+        aside = path.with_name(f".{path.name}.new")
+        try:
+            with open(aside, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise RunInvalid(f"{path} cannot be written: {error.strerror}: free some space or choose another disk") from None
+
+    def write_json(self, path: Path, plain: Any) -> None:
+        """Write plain data as indented JSON, like `write_text`."""
+        self.write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            RunInvalid: another process is working on it.
+        """
+        with open(self.path / ".lock", "a", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunInvalid(
+                    f"{self.path} is being trained by another process: wait for it, or change it with `trainwell set`"
+                ) from None
+            yield
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process is working on the run now."""
+        try:
+            with self.owned():
+                return False
+        except RunInvalid:
+            return True
+
+
+def default_path(base: Path, source: str, model: str) -> Path:
+    """Return a new path `<time>-<source>-<model>` below base that does not exist yet."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    words = [re.sub(r"[^A-Za-z0-9_.]+", "-", Path(word.rstrip("/")).name).strip("-.") for word in (source, model)]
+    name = "-".join([stamp, *filter(None, words)])
+    path, number = base / name, 2
+    while path.exists():
+        path, number = base / f"{name}-{number}", number + 1
+    return path

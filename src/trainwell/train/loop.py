@@ -1,0 +1,361 @@
+"""The training loop, and the only description of the order in which things happen in a step.
+
+    events of this step ─ before_step ─ lr ─ augment ─ before_forward ─ forward ─ losses ─ backward
+    ─ after_backward (clipping) ─ probes look ─ optimizer ─ after_step (averages) ─ buffer
+
+Every `DRAIN_STEPS` steps the buffered losses come to the host, are recorded and guarded; a non-finite
+one rolls the run back to the last good state. At the end of an epoch val is evaluated.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainwell.core.batch import Batch
+from trainwell.core.chance import StepChance
+from trainwell.core.record import Measure, Reading, Record
+from trainwell.core.state import State
+from trainwell.data.loader import Loader
+from trainwell.errors import MemoryExhausted
+from trainwell.regularization import EarlyStopping
+from trainwell.train.buffer import StepBuffer
+from trainwell.train.build import Job, build_schedule, check_outputs
+from trainwell.train.evaluate import Evaluation, evaluate
+from trainwell.train.events import Event, Events
+from trainwell.train.hooks import AverageWeights, by_place
+from trainwell.train.progress import Progress
+from trainwell.train.reporter import EpochReport, Reporter, StepReport
+from trainwell.train.snapshot import Snapshot, is_finite, put_back, take
+
+DRAIN_STEPS = 32
+SNAPSHOT_STEPS = 64
+
+MEASURES = (
+    Measure("train/loss", "nats", "mean loss over the samples of one step, before the step changes the weights"),
+    Measure("epoch/loss", "nats", "mean of train/loss over all samples of an epoch, while the weights move"),
+    Measure("epoch/train_accuracy", "share of 1", "share of the epoch's samples scored highest at their class"),
+    Measure("val/loss", "nats", "mean loss over the val split after the epoch, in evaluation mode"),
+    Measure("val/accuracy", "share of 1", "share of the val split scored highest at their class after the epoch"),
+    Measure("lr", "per step", "learning rate of the epoch's last step, first parameter group"),
+)
+
+
+class Alarm(Exception):
+    """A loss or a weight is not finite; `step` is the first step known to be affected."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class _Rewind(Exception):
+    """Go back to the last good state and run on from there."""
+
+
+@dataclass
+class Good:
+    """The last state that is known to be finite, with the counters and the record as they were then."""
+
+    snapshot: Snapshot
+    progress: Progress
+    record_length: int
+
+
+class Loop:
+    """Runs the epochs of a job; `run` returns when the length is reached or the run shall stop."""
+
+    def __init__(self, job: Job, progress: Progress, *, record: Record, events: Events, reporter: Reporter) -> None:
+        self.job = job
+        self.progress = progress
+        self.record = record
+        self.events = events
+        self.reporter = reporter
+        self.state = State(job.model, job.optimizer)
+        self.best: dict[str, Tensor] = {}
+        self.wants_stop: Callable[[], bool] = lambda: False
+        self.on_pause: Callable[[bool], None] = lambda is_epoch_end: None
+        self._buffer = StepBuffer()
+        self._places = by_place(job.hooks)
+        self._chance = StepChance(job.recipe.seed, device=job.device)
+        self._shares: dict[tuple[int, int], Tensor] = {}
+        self._probe_readings: list[Reading] = []
+        self._watch = EarlyStopping(patience=job.recipe.regularization.patience or 1)
+        if progress.watch:
+            self._watch.load_state(progress.watch)
+        self._clock = time.perf_counter()
+        self._counted = 0
+        self._rate = self._last_loss = 0.0
+        record.define([*MEASURES, *(measure for probe in job.probes for measure in probe.measures)])
+        self.good = self._keep_good()
+
+    def run(self) -> None:
+        """Train until the length is reached, early stopping says so, or somebody asks to stop.
+
+        Raises:
+            Alarm: NaN or Inf appeared; `good` holds the state to go back to.
+            MemoryExhausted: not even one sample at a time fits.
+        """
+        self.apply_events()
+        while not self.is_finished and not self.wants_stop():
+            try:
+                self._epoch()
+            except _Rewind:
+                self.go_back()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        done = self.progress
+        return done.is_stopped_early or done.epoch >= done.epochs or done.step >= self.job.total_steps
+
+    def _epoch(self) -> None:
+        job, done = self.job, self.progress
+        job.model.train()
+        self._clock, self._counted = time.perf_counter(), done.count
+        start = done.step - done.epoch * job.steps_per_epoch
+        for batch in job.loaders.train.epoch(done.epoch, start):
+            if done.step >= job.total_steps:
+                break
+            self._step(batch)
+            if self.wants_stop():
+                break
+        self.drain()
+        at_end = done.step >= min((done.epoch + 1) * job.steps_per_epoch, job.total_steps)
+        if at_end:
+            self._end_epoch()
+        self.on_pause(at_end)
+
+    def _step(self, batch: Batch) -> None:
+        done = self.progress
+        if done.step in self.events.steps:
+            self.apply_events()
+        try:
+            self.advance(batch, is_probed=self._is_probed(done.step))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            self._retreat(error, len(batch))
+        state = self.state
+        assert state.batch is not None
+        self._buffer.add(done.step, state.losses, state.logits, state.batch.targets, state.batch.weight)
+        done.step += 1
+        if self._probe_readings or len(self._buffer) >= DRAIN_STEPS:
+            self.drain()
+            self._report_step()
+            if self.events.take_requests(done.step):
+                self.apply_events()
+            self.on_pause(False)
+
+    def advance(self, batch: Batch, *, is_probed: bool = False, lr_scale: float = 1.0) -> None:
+        """Do one optimizer step on a batch; afterwards `state` shows what happened in it."""
+        job, state, places = self.job, self.state, self._places
+        state.step, state.epoch = self.progress.step, self.progress.epoch
+        self._chance.reseed(state.step)
+        for act in places["before_step"]:
+            act(state)
+        multiplier = job.schedule(state.step) * lr_scale
+        for group in job.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * multiplier
+        state.batch = job.train_pipeline(batch, state.epoch)
+        for act in places["before_forward"]:
+            act(state)
+        self._forward_backward(state)
+        for act in places["after_backward"]:
+            act(state)
+        if is_probed:
+            for probe in job.probes:
+                self._probe_readings += probe.measure(state)
+        job.optimizer.step()
+        job.optimizer.zero_grad(set_to_none=True)
+        for act in places["after_step"]:
+            act(state)
+
+    def _forward_backward(self, state: State) -> None:
+        """Fill `.grad` with the gradient of the batch's weighted mean loss, one piece after another."""
+        job, batch, pieces = self.job, state.batch, self.progress.pieces
+        assert batch is not None
+        state.losses, state.logits = [], []
+        total = None if batch.weight is None else batch.weight.sum()
+        for piece in (batch,) if pieces == 1 else batch.split(pieces):
+            with job.autocast():
+                logits = job.model(piece.inputs)
+            if state.step == 0:
+                check_outputs(logits, piece, len(job.classes))
+            losses = job.criterion(logits.float(), piece.targets)
+            share = self._share(len(piece), len(batch)) if piece.weight is None else piece.weight / total
+            losses.backward(share)
+            state.losses.append(losses.detach())
+            state.logits.append(logits.detach())
+
+    def _share(self, count: int, total: int) -> Tensor:
+        """What each of `count` losses weighs in the mean over `total`; seeds the backward pass."""
+        share = self._shares.get((count, total))
+        if share is None:
+            share = self._shares[count, total] = torch.full((count,), 1.0 / total, device=self.job.device)
+        return share
+
+    def _is_probed(self, step: int) -> bool:
+        """Whether probes look at this step: 0, 1, 2, 4, 8, … and every `probe_every`."""
+        return bool(self.job.probes) and (step % self.job.recipe.machine.probe_every == 0 or step & (step - 1) == 0)
+
+    def drain(self) -> None:
+        """Bring the buffered losses over, guard them and write them down.
+
+        Raises:
+            Alarm: a loss is not finite, or, where a snapshot is due, a weight.
+        """
+        done = self.progress
+        if len(self._buffer):
+            drained = self._buffer.drain()
+            bad = drained.first_bad
+            if bad is not None:
+                raise Alarm(bad)
+            done.take(drained)
+            self._last_loss = drained.losses[-1]
+            steps = enumerate(drained.losses, drained.first_step)
+            self.record.append(Reading(step, "train/loss", loss) for step, loss in steps)
+        self.record.append(self._probe_readings)
+        self._probe_readings = []
+        if done.step - self.good.snapshot.step >= SNAPSHOT_STEPS:
+            self.guard()
+
+    def guard(self) -> None:
+        """Check that every weight is finite, and keep this state as the last good one.
+
+        Raises:
+            Alarm: a weight is not finite.
+        """
+        if not is_finite(self.job.model):
+            raise Alarm(self.progress.step)
+        self.good = self._keep_good()
+
+    def _keep_good(self) -> Good:
+        job = self.job
+        snapshot = take(self.progress.step, job.model, job.optimizer, job.hooks)
+        return Good(snapshot, self.progress.copy(), self.record.length)
+
+    def go_back(self) -> None:
+        """Return to the last good state: weights, optimizer, hooks, counters and record."""
+        job, good = self.job, self.good
+        put_back(good.snapshot, job.model, job.optimizer, job.hooks)
+        self.progress = good.progress.copy()
+        self.record.cut(good.record_length)
+        self._buffer.clear()
+        self._probe_readings = []
+
+    def _retreat(self, error: RuntimeError, size: int) -> None:
+        """Cut batches into twice as many pieces where memory ran out, from this step on."""
+        words = str(error).lower()
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in words:
+            raise error
+        pieces = self.progress.pieces * 2
+        if pieces > size:
+            raise MemoryExhausted(
+                f"step {self.progress.step}: not even one sample at a time fits into the memory of {self.job.device}:"
+                " choose a smaller --model or data.image_size"
+            ) from error
+        self.events.add(Event(self.progress.step, "retreat", {"pieces": pieces}))
+        self.reporter.say(
+            f"memory ran out at step {self.progress.step}: batches are now computed in {pieces} pieces"
+            " (the same gradient, less memory; batch norm sees the pieces)"
+        )
+        raise _Rewind
+
+    def apply_events(self) -> None:
+        """Apply what was done to the run before this step."""
+        job, done = self.job, self.progress
+        for event in self.events.at(done.step):
+            if event.kind == "retreat":
+                done.pieces = int(event.values["pieces"])
+            elif event.kind == "extend":
+                done.epochs = int(event.values["epochs"])
+                done.is_stopped_early = False
+                job.total_steps = done.epochs * job.steps_per_epoch
+                job.schedule = build_schedule(job.recipe, job.total_steps, job.steps_per_epoch)
+            elif event.kind == "set":
+                self._set(event.values)
+
+    def _set(self, values: object) -> None:
+        assert isinstance(values, dict)
+        for name, value in values.items():
+            stored = "initial_lr" if name == "lr" else name
+            for group in self.job.optimizer.param_groups:
+                is_exempt = name == "weight_decay" and group[stored] == 0
+                group[stored] = group[stored] if is_exempt else value
+
+    def _end_epoch(self) -> None:
+        job, done = self.job, self.progress
+        self.guard()
+        self._rate = (done.count - self._counted) / (time.perf_counter() - self._clock)
+        for act in self._places["after_epoch"]:
+            act(self.state)
+        loss, accuracy = done.loss / done.weight, done.hits / done.count
+        readings = {"epoch/loss": loss, "epoch/train_accuracy": accuracy, "lr": self.state.lr}
+        val = self.evaluate(job.loaders.val) if job.loaders.val is not None else None
+        if val is not None:
+            readings |= {"val/loss": val.loss, "val/accuracy": val.accuracy}
+        self.record.append(Reading(done.step, name, value) for name, value in readings.items())
+        if val is not None and job.recipe.regularization.patience is not None:
+            self._watch_val(val)
+        seconds = time.perf_counter() - self._clock
+        done.seconds += seconds
+        done.end_epoch()
+        self.reporter.epoch(
+            EpochReport(
+                epoch=done.epoch,
+                epochs=done.epochs,
+                loss=loss,
+                train_accuracy=accuracy,
+                val_loss=None if val is None else val.loss,
+                val_accuracy=None if val is None else val.accuracy,
+                lr=self.state.lr,
+                images_per_second=self._rate,
+                seconds=seconds,
+            )
+        )
+        self.good = self._keep_good()
+
+    def _watch_val(self, val: Evaluation) -> None:
+        """Keep the best weights, and stop when val has not improved for too long."""
+        done = self.progress
+        is_best = self._watch.update(val.loss)
+        done.watch = self._watch.state()
+        if is_best:
+            self.best = {name: tensor.detach().clone() for name, tensor in self.reported_model.state_dict().items()}
+        if self._watch.is_exhausted:
+            done.is_stopped_early = True
+            self.reporter.say(f"val/loss has not improved for {self._watch.patience} epochs: stopped, best weights restored")
+
+    def evaluate(self, loader: Loader) -> Evaluation:
+        """Evaluate the weights that this run would report now on the samples of a loader."""
+        job = self.job
+        return evaluate(self.reported_model, loader, job.evaluation_pipeline, job.criterion, job.autocast)
+
+    @property
+    def reported_model(self) -> nn.Module:
+        """The network that is evaluated: the averaged one where the recipe asks for it."""
+        averages = (hook.model for hook in self.job.hooks if isinstance(hook, AverageWeights))
+        return next(averages, self.job.model)
+
+    def timing(self) -> dict[str, float]:
+        """Return what the clock says of the epoch just finished."""
+        done = self.progress
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {
+            "epoch": done.epoch,
+            "step": done.step,
+            "seconds": round(done.seconds, 3),
+            "images_per_second": round(self._rate, 1),
+            "peak_memory_mib": round(memory, 1),
+        }
+
+    def _report_step(self) -> None:
+        job, done = self.job, self.progress
+        seconds = time.perf_counter() - self._clock
+        rate = (done.count - self._counted) / seconds
+        left = (job.total_steps - done.step) * job.recipe.batch.size / rate if rate else 0.0
+        self.reporter.step(
+            StepReport(done.epoch + 1, done.epochs, done.step, job.total_steps, self._last_loss, rate, left)
+        )

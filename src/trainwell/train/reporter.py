@@ -1,0 +1,79 @@
+"""What a run tells the people who watch it: the words of the loop, whoever shows them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One finished pass over the training split.
+
+    `train_accuracy` is counted during the pass, while the weights move; `val_*` are None without a
+    val split. `seconds` is the time of the pass with its evaluation.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    lr: float
+    images_per_second: float
+    seconds: float
+
+    def __str__(self) -> str:
+        val = "" if self.val_accuracy is None else f", val {self.val_accuracy:.3f}"
+        return (
+            f"epoch {self.epoch}/{self.epochs}: loss {self.loss:.3f}, train {self.train_accuracy:.3f}{val},"
+            f" lr {self.lr:.1e}"
+        )
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Where the run is within an epoch."""
+
+    epoch: int
+    epochs: int
+    step: int
+    total_steps: int
+    loss: float
+    images_per_second: float
+    seconds_left: float
+
+
+class Reporter(Protocol):
+    """Whoever shows a run."""
+
+    def say(self, text: str) -> None:
+        """Show one sentence that should stay."""
+        ...
+
+    def step(self, report: StepReport) -> None:
+        """Show where the run is; called every few steps."""
+        ...
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show a finished epoch."""
+        ...
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """Show how far a preparation is, such as decoding."""
+        ...
+
+
+class Silence:
+    """A reporter that shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Show nothing."""
+
+    def step(self, report: StepReport) -> None:
+        """Show nothing."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show nothing."""
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """Show nothing."""

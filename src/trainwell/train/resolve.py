@@ -1,0 +1,186 @@
+"""Decides everything that a recipe leaves open, once, before step 0, each with its reason.
+
+The choices follow rules on the data and on machine facts. Only `--minutes` needs a clock; its answer
+is written into the resolved recipe, so resume and rerun never choose again.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainwell.core.batch import Batch
+from trainwell.core.catalog import Catalog
+from trainwell.core.machine import AutoChoice, choose_memory_format, propose_precision
+from trainwell.core.recipe import Recipe
+from trainwell.core.shelves import models, preprocessings, probes
+from trainwell.data.prepare import Prepared
+from trainwell.train.build import Job, build, check_outputs
+
+REHEARSED_STEPS = 3
+TIMED_STEPS = 8
+PRECISION_TOLERANCE = 0.05  # relative difference of the losses of the first steps that bfloat16 may show
+AIMED_STEPS = 4_000  # of one run; enough for the small nets to converge on digits and MNIST
+USED_MINUTES = 0.92  # share of the time allowed that epochs may fill; the rest is for start, val and test
+
+
+def resolve(
+    recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None, elapsed: Callable[[], float]
+) -> tuple[Recipe, list[AutoChoice]]:
+    """Return the resolved recipe and the choices made, each with its reason.
+
+    Args:
+        recipe: device and threads are set already; anything else may be `auto`.
+        prepared: the data, decoded.
+        given: the user's own network, where the recipe's model is `given`.
+        elapsed: seconds since the run began, for `--minutes`.
+
+    Raises:
+        ModelInvalid: the network does not fit the data.
+    """
+    choices: list[AutoChoice] = []
+    recipe = _choose_members(recipe, prepared, choices)
+    recipe = _choose_sizes(recipe, prepared, choices)
+    trial = recipe.with_values({"machine.precision": "float32", "length.epochs": 1, "length.minutes": None})
+    trial = trial.with_values({"length.steps": None})
+    job = build(trial, prepared, given=copy.deepcopy(given))
+    batches = [batch for batch, _ in zip(job.loaders.train.epoch(0), range(REHEARSED_STEPS), strict=False)]
+    precision = _choose_precision(recipe, prepared, job, batches, given, choices)
+    recipe = recipe.with_values({"machine.precision": precision})
+    if recipe.length.minutes is not None:
+        job = build(trial.with_values({"machine.precision": precision}), prepared, given=copy.deepcopy(given))
+        recipe = _choose_length(recipe, job, batches, elapsed, choices)
+    return recipe, choices
+
+
+def _choose_members(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice]) -> Recipe:
+    values: dict[str, Any] = {}
+    for field, shelf in (("model", models), ("preprocessing", preprocessings)):
+        if getattr(recipe, field) == "auto":
+            name = _default_of(shelf, prepared.kind)
+            values[field] = name
+            choices.append(AutoChoice(field, name, f"the default for {prepared.kind}"))
+    return recipe.with_values(values).validate_shelves()
+
+
+def _default_of(shelf: Catalog, kind: str) -> str:
+    """Return the member that declares itself the default for this kind of data."""
+    return next(card.name for card in shelf if kind in card.traits.get("default_for", ()))
+
+
+def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice]) -> Recipe:
+    """Choose batch size, epochs, memory format and probe interval."""
+    values: dict[str, Any] = {}
+
+    def choose(field: str, value: Any, reason: str) -> None:
+        values[field] = value
+        choices.append(AutoChoice(field, value, reason))
+
+    count = len(prepared.stores.train)
+    size = recipe.batch.size
+    if size == "auto":
+        largest = 512 if recipe.machine.device.startswith("cuda") else 128
+        size = min(largest, max(16, 2 ** int(math.log2(max(count / 32, 1)))))
+        choose("batch.size", size, f"{count} training samples in at least 32 steps an epoch, at most {largest} at once")
+    if recipe.length.epochs == "auto" and recipe.length.minutes is None:
+        steps = math.ceil(count / size)
+        epochs = min(40, max(10, round(AIMED_STEPS / steps)))
+        choose("length.epochs", epochs, f"about {AIMED_STEPS} steps of {steps} an epoch, between 10 and 40 epochs")
+    if recipe.machine.memory_format == "auto":
+        chosen = choose_memory_format("auto", input_dims=1 + len(prepared.input_shape))
+        choose(chosen.field, chosen.value, chosen.reason)
+    if recipe.machine.probe_every == "auto":
+        cost = sum(probes[choice.name].traits["cost"] for choice in recipe.probes)
+        every = max(25, math.ceil(cost / recipe.machine.probe_budget)) if recipe.machine.probe_budget else 10**9
+        choose(
+            "machine.probe_every",
+            every,
+            f"probes that cost {cost:g} steps each time stay below {recipe.machine.probe_budget:.0%} of training",
+        )
+    return recipe.with_values(values)
+
+
+def _choose_precision(
+    recipe: Recipe,
+    prepared: Prepared,
+    job: Job,
+    batches: list[Batch],
+    given: nn.Module | None,
+    choices: list[AutoChoice],
+) -> str:
+    """Take a lower precision only where it pays and where its first steps agree with float32."""
+    proposed = propose_precision(recipe.machine.precision, job.device, multiply_adds=_multiply_adds(job, batches[0]))
+    if recipe.machine.precision != "auto":
+        return recipe.machine.precision
+    if proposed.value == "float32":
+        choices.append(proposed)
+        return "float32"
+    plain = _first_losses(job, batches)
+    lower = _first_losses(
+        build(job.recipe.with_values({"machine.precision": proposed.value}), prepared, given=copy.deepcopy(given)),
+        batches,
+    )
+    difference = max(abs(a - b) / max(abs(a), 1e-3) for a, b in zip(plain, lower, strict=True))
+    agreement = f"the losses of its first {len(batches)} steps differ from float32 by at most {difference:.1%}"
+    if difference <= PRECISION_TOLERANCE:
+        choices.append(AutoChoice(proposed.field, proposed.value, f"{proposed.reason}; {agreement}"))
+        return str(proposed.value)
+    refused = f"{proposed.value} refused: {agreement}, allowed are {PRECISION_TOLERANCE:.0%}"
+    choices.append(AutoChoice(proposed.field, "float32", refused))
+    return "float32"
+
+
+def _multiply_adds(job: Job, batch: Batch) -> float:
+    """Count the multiply-adds of one forward pass of a batch; also refuses outputs of a wrong shape."""
+    batch = job.evaluation_pipeline(batch, 0)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        logits = job.model(batch.inputs)
+    check_outputs(logits, batch, len(job.classes))
+    return counter.get_total_flops() / 2
+
+
+def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:
+    """Train a throwaway copy for a few steps and return the loss of each."""
+    losses = []
+    job.model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(job.recipe.seed)
+        for batch in batches:
+            batch = job.train_pipeline(batch, 0)
+            with job.autocast():
+                logits = job.model(batch.inputs)
+            loss = job.criterion(logits.float(), batch.targets).mean()
+            loss.backward()
+            job.optimizer.step()
+            job.optimizer.zero_grad(set_to_none=True)
+            losses.append(float(loss.detach()))
+    return losses
+
+
+def _choose_length(
+    recipe: Recipe, job: Job, batches: list[Batch], elapsed: Callable[[], float], choices: list[AutoChoice]
+) -> Recipe:
+    """Choose how many epochs, or steps, fit into the minutes allowed."""
+    minutes = recipe.length.minutes
+    assert minutes is not None
+    _first_losses(job, batches)  # the first steps also pay for start-up
+    start = time.perf_counter()
+    _first_losses(job, (batches[i % len(batches)] for i in range(TIMED_STEPS)))
+    step_seconds = (time.perf_counter() - start) / TIMED_STEPS
+    steps = job.steps_per_epoch
+    val = len(job.loaders.val.store) if job.loaders.val is not None else 0
+    epoch_seconds = step_seconds * (steps + val / recipe.batch.size / 3)
+    left = minutes * 60 * USED_MINUTES - elapsed()
+    epochs = max(1, int(left / epoch_seconds))
+    reason = f"a step takes {step_seconds * 1000:.1f} ms, so {minutes:g} minutes hold {left / epoch_seconds:.1f} epochs"
+    choices.append(AutoChoice("length.epochs", epochs, reason))
+    values: dict[str, Any] = {"length.epochs": epochs, "length.minutes": None}
+    if left < epoch_seconds and recipe.length.steps is None:
+        values["length.steps"] = max(1, int(left / step_seconds))
+        choices.append(AutoChoice("length.steps", values["length.steps"], "less than one epoch fits"))
+    return recipe.with_values(values)

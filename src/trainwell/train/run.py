@@ -1,0 +1,300 @@
+"""One run from its folder: prepare, resolve, build, train, store, and go on where it stopped."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainwell.core.machine import AutoChoice, choose_device, choose_threads, facts
+from trainwell.core.record import Journal, Measure, Reading, Record, read_readings
+from trainwell.core.recipe import Recipe
+from trainwell.data.prepare import Prepared, prepare
+from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid, UserError
+from trainwell.train.build import Job, build
+from trainwell.train.checkpoint import load_newest, save
+from trainwell.train.evaluate import Evaluation
+from trainwell.train.events import Event, Events
+from trainwell.train.folder import RunFolder
+from trainwell.train.guard import explain, message
+from trainwell.train.loop import Alarm, Loop
+from trainwell.train.own_code import settle_files
+from trainwell.train.progress import Progress
+from trainwell.train.reporter import Reporter
+from trainwell.train.resolve import resolve
+from trainwell.train.storage import collect, progress_of, put_into
+from trainwell.train.tuning import prepare_process
+
+FINAL_MEASURES = tuple(
+    Measure(f"{split}/{name}", unit, f"{words} of the weights that the run reports, on the {place} split")
+    for split, place in (("final/val", "val"), ("final/test", "test"))
+    for name, unit, words in (("loss", "nats", "mean loss"), ("accuracy", "share of 1", "accuracy"))
+)
+EPOCH_PAUSE_SECONDS = 5.0  # least time between checkpoints at the end of an epoch
+CHECKPOINT_SHARE = 0.02  # share of training time that checkpoints may take
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and what came of it.
+
+    Attributes:
+        path: the run folder.
+        recipe: the resolved recipe.
+        classes: names of the classes, in the order of the scores.
+        model: the network with the reported weights, if it was trained in this process.
+        seconds: time spent in this process.
+        val, test: evaluations of the reported weights; None where there is no such split.
+    """
+
+    path: Path
+    recipe: Recipe
+    classes: tuple[str, ...]
+    seconds: float
+    val: Evaluation | None
+    test: Evaluation | None
+    model: nn.Module | None = field(default=None, repr=False)
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """Accuracy on the val split, which chose the weights."""
+        return None if self.val is None else self.val.accuracy
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Accuracy on the test split, which was touched once."""
+        return None if self.test is None else self.test.accuracy
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on test, or on val where there is no test split."""
+        return self.val_accuracy if self.test is None else self.test_accuracy
+
+    @property
+    def readings(self) -> list[Reading]:
+        """Everything that was measured, in order."""
+        return read_readings(RunFolder(self.path).record)
+
+
+def execute(
+    folder: RunFolder,
+    recipe: Recipe,
+    *,
+    data: object = None,
+    model: nn.Module | None = None,
+    hooks: Sequence[object] = (),
+    reporter: Reporter,
+    epochs: int | None = None,
+) -> Run:
+    """Train the run in a folder from wherever it stands to its end.
+
+    Args:
+        folder: a new run folder, or one that holds a run.
+        recipe: what its `recipe.yaml` says.
+        data: samples that were handed over in Python, where the recipe's source is `given`.
+        model: the network that was handed over, where the recipe's model is `given`.
+        hooks: the user's own hooks.
+        reporter: who shows it.
+        epochs: go on until this many epochs are done.
+
+    Raises:
+        UserError: something the user gave cannot be used; nothing was trained.
+        NonFinite: NaN or Inf appeared; the last finite state is stored.
+        Interrupted: the user stopped it; the run can be resumed.
+    """
+    begun = time.perf_counter()
+    with folder.owned():
+        choices: list[AutoChoice] = []
+        recipe = _settle(folder, recipe, choices)
+        prepare_process(recipe)
+        prepared = _prepare(folder, recipe, data, reporter, choices)
+        is_new = not folder.machine.exists()
+        if is_new:
+            for choice in prepared.choices:
+                recipe = recipe.with_values({choice.field: choice.value})
+            choices += prepared.choices
+            recipe, more = resolve(recipe, prepared, given=model, elapsed=lambda: time.perf_counter() - begun)
+            choices += more
+            folder.write_text(folder.recipe, recipe.to_yaml())
+            plain = [{"field": c.field, "value": c.value, "reason": c.reason} for c in choices]
+            folder.write_json(folder.machine, {**facts(), "choices": plain})
+            for choice in choices:
+                reporter.say(str(choice))
+        job = build(recipe, prepared, given=model, hooks=hooks)
+        return _Execution(folder, job, reporter, begun).run(epochs)
+
+
+def _settle(folder: RunFolder, recipe: Recipe, choices: list[AutoChoice]) -> Recipe:
+    """Load the user's own files, complete the members' options, choose device and threads."""
+    files = settle_files(recipe.files, folder.code)
+    recipe = recipe.model_copy(update={"files": files}).validate_shelves()
+    for choice in (choose_device(recipe.machine.device), choose_threads(recipe.machine.threads)):
+        asked = getattr(recipe.machine, choice.field.rpartition(".")[2])
+        if asked == "auto":
+            choices.append(choice)
+            recipe = recipe.with_values({choice.field: choice.value})
+    return recipe
+
+
+def _prepare(
+    folder: RunFolder, recipe: Recipe, data: object, reporter: Reporter, choices: list[AutoChoice]
+) -> Prepared:
+    """Decode the data; on a resumed run they must be the data that it was started with."""
+    prepared = prepare(
+        recipe.data, seed=recipe.seed, threads=int(recipe.machine.threads), given=data, progress=reporter.work
+    )
+    if folder.data.exists():
+        before = json.loads(folder.data.read_text("utf-8"))
+        if before["fingerprint"] != prepared.summary["fingerprint"]:
+            raise DataInvalid(
+                f"the data of {folder.path} are not the ones that it was started with (fingerprint"
+                f" {prepared.summary['fingerprint'][:12]}, then {before['fingerprint'][:12]}): restore"
+                f" {recipe.data.location or recipe.data.source.name}, or start a new run"
+            )
+    else:
+        folder.write_json(folder.data, prepared.summary)
+        for note in prepared.notes:
+            reporter.say(note)
+    return prepared
+
+
+class _Execution:
+    """The training of one built job in its folder."""
+
+    def __init__(self, folder: RunFolder, job: Job, reporter: Reporter, begun: float) -> None:
+        self.folder, self.job, self.reporter, self.begun = folder, job, reporter, begun
+        checkpoint = load_newest(folder.checkpoints)
+        for words in checkpoint.damaged if checkpoint is not None else ():
+            reporter.say(f"a damaged checkpoint was passed over: {words}")
+        self.record = Record(folder.record)
+        self._cut_record(0 if checkpoint is None else int(checkpoint.state["record_length"]))
+        best = {} if checkpoint is None else put_into(job, checkpoint)
+        progress = Progress(job.epochs, job.recipe.batch.accumulate) if checkpoint is None else progress_of(checkpoint)
+        self.events = Events(folder)
+        self.events.take_requests(progress.step)
+        self.loop = Loop(job, progress, record=self.record, events=self.events, reporter=reporter)
+        self.loop.best = best
+        self.timing = Journal(folder.timing)
+        self._saved_at = time.perf_counter()
+        self._save_seconds = 0.0
+        self._saved = (progress.step, progress.epoch) if checkpoint is not None else (-1, -1)
+
+    def _cut_record(self, length: int) -> None:
+        if self.record.length < length:
+            raise RunDamaged(
+                f"{self.folder.record} is shorter than its newest checkpoint says ({self.record.length} of {length}"
+                " bytes): it was altered after it was written: restore it, or start a new run from recipe.yaml"
+            )
+        self.record.cut(length)
+
+    def run(self, epochs: int | None) -> Run:
+        """Train to the end, then evaluate and store what the run reports."""
+        try:
+            if epochs is not None:
+                self._extend(epochs)
+            with _stop_requests() as is_stopped:
+                self.loop.wants_stop = is_stopped
+                self.loop.on_pause = self._pause
+                self._train()
+            return self._finish()
+        finally:
+            for file in (self.record, self.events, self.timing):
+                file.close()
+
+    def _train(self) -> None:
+        loop = self.loop
+        try:
+            loop.run()
+            self._save()
+        except Alarm as alarm:
+            self._fail(alarm.step)
+        if not loop.is_finished:
+            raise Interrupted(
+                f"stopped at step {loop.progress.step} of {self.job.total_steps}, everything is stored: go on with"
+                f" `trainwell resume {self.folder.path}`"
+            )
+
+    def _extend(self, epochs: int) -> None:
+        done = self.loop.progress
+        if epochs <= done.epoch:
+            raise RunInvalid(
+                f"{self.folder.path} has done {done.epoch} epochs already: epochs must be more than that, got {epochs}"
+            )
+        if epochs != done.epochs or done.is_stopped_early:
+            self.events.add(Event(done.step, "extend", {"epochs": epochs}))
+            self.loop.apply_events()
+
+    def _fail(self, step: int) -> None:
+        """Roll back, find out why, store the last finite state, and say so."""
+        report = explain(self.loop, step)
+        self._save()
+        self.events.add(Event(self.loop.progress.step, "non-finite", report))
+        raise NonFinite(message(report, str(self.folder.path)), report)
+
+    def _pause(self, is_epoch_end: bool) -> None:
+        """Store a checkpoint where one is due; called where everything is drained."""
+        least = self.job.recipe.machine.checkpoint_seconds
+        least = min(least, EPOCH_PAUSE_SECONDS) if is_epoch_end else least
+        since = time.perf_counter() - self._saved_at
+        if is_epoch_end:
+            self.timing.append([self.loop.timing()])
+        if since >= least and (least == 0 or since * CHECKPOINT_SHARE >= self._save_seconds):
+            self._save()
+
+    def _save(self) -> None:
+        loop = self.loop
+        place = (loop.progress.step, loop.progress.epoch)
+        if place == self._saved:
+            return
+        start = time.perf_counter()
+        loop.guard()
+        self.record.sync()
+        tensors, state = collect(loop)
+        save(self.folder.checkpoints, loop.progress.step, tensors, state)
+        self._saved = place
+        self._saved_at = time.perf_counter()
+        self._save_seconds = self._saved_at - start
+
+    def _finish(self) -> Run:
+        """Evaluate the weights that the run reports: val once more, test for the only time."""
+        job, loop = self.job, self.loop
+        if loop.best:
+            loop.reported_model.load_state_dict(loop.best)
+        val = loop.evaluate(job.loaders.val) if job.loaders.val is not None else None
+        test = loop.evaluate(job.loaders.test) if job.loaders.test is not None else None
+        self.record.define(FINAL_MEASURES)
+        for name, found in (("final/val", val), ("final/test", test)):
+            if found is not None:
+                values = {"loss": found.loss, "accuracy": found.accuracy}
+                self.record.append(Reading(loop.progress.step, f"{name}/{key}", v) for key, v in values.items())
+        seconds = time.perf_counter() - self.begun
+        self.timing.append([{"finished": loop.progress.step, "seconds": round(seconds, 3)}])
+        return Run(self.folder.path, job.recipe, job.classes, seconds, val, test, loop.reported_model)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop after the step; the second one acts at once."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,39 @@
+"""Settings that all tests share, and what is skipped where the machine lacks something."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure() -> None:
+    """Use one thread: the tests' tensors are small, and two test runs may share the machine."""
+    torch.set_num_threads(1)
+
+
+def missing(what: str, reason: str) -> None:
+    """Skip, with a reason; where `TRAINWELL_REQUIRE` names `what`, fail instead."""
+    if what in os.environ.get("TRAINWELL_REQUIRE", "").split(","):
+        pytest.fail(f"TRAINWELL_REQUIRE asks for {what}: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of development data, described in its README."""
+    folder = Path(os.environ.get("TRAINWELL_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        missing("data", f"the data folder {folder} is not there: set TRAINWELL_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _same_process_settings() -> object:
+    """Give back the process settings that a run changes."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)

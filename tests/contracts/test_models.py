@@ -1,0 +1,142 @@
+"""What every network on the shelf must do, whatever its name."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainwell.core.catalog import Card
+from trainwell.core.shelves import models
+from trainwell.errors import TrainwellError
+
+pytestmark = pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
+
+IMAGES = ((1, 8, 8), (3, 16, 12), (4, 9, 9))
+CLASSES = 5
+
+
+def build(card: Card, input_shape: tuple[int, ...] = (3, 16, 12), seed: int = 0) -> nn.Module:
+    facts: dict[str, Any] = {
+        "input_shape": input_shape,
+        "in_channels": input_shape[0],
+        "in_features": math.prod(input_shape),
+        "num_classes": CLASSES,
+    }
+    torch.manual_seed(seed)
+    return card.build({}, **facts)
+
+
+def batch(input_shape: tuple[int, ...] = (3, 16, 12), count: int = 10) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(count, *input_shape), torch.arange(count) % CLASSES
+
+
+@pytest.mark.parametrize("input_shape", IMAGES, ids=str)
+def test_it_gives_one_finite_score_a_class_for_any_channels_and_sizes(card: Card, input_shape: tuple[int, ...]) -> None:
+    with torch.no_grad():
+        scores = build(card, input_shape)(batch(input_shape)[0])
+    assert scores.shape == (10, CLASSES)
+    assert scores.isfinite().all()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_other_ones(card: Card) -> None:
+    one, same, other = (build(card, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    is_drawn = any(torch.count_nonzero(value) and name.endswith("fc.weight") for name, value in one.items())
+    assert not is_drawn or any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_first_loss_is_near_ln_k(card: Card) -> None:
+    images, labels = batch(count=40)
+    with torch.no_grad():
+        loss = functional.cross_entropy(build(card)(images), labels).item()
+    assert abs(loss - math.log(CLASSES)) < 0.2
+
+
+def test_the_first_backward_reaches_every_parameter(card: Card) -> None:
+    model, (images, labels) = build(card), batch()
+    functional.cross_entropy(model(images), labels).backward()
+    missed = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missed == []
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_one_step_along_the_gradient_lowers_the_loss(card: Card) -> None:
+    model, (images, labels) = build(card), batch()
+    before = functional.cross_entropy(model(images), labels)
+    before.backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 1e-3 * parameter.grad
+        after = functional.cross_entropy(model(images), labels)
+    assert after < before
+
+
+def test_it_can_learn_one_batch_by_heart(card: Card) -> None:
+    images, labels = batch((3, 8, 8))
+    model = build(card, (3, 8, 8))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(100):
+        loss = functional.cross_entropy(model(images), labels)
+        if loss < 0.05:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+
+
+def test_channels_last_changes_nothing_but_rounding(card: Card) -> None:
+    model, (images, _) = build(card).double().eval(), batch()
+    expected = model(images.double())
+    model = model.to(memory_format=torch.channels_last)
+    actual = model(images.double().contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_it_trains_under_bfloat16_autocast(card: Card) -> None:
+    model, (images, labels) = build(card), batch()
+    expected = functional.cross_entropy(model(images), labels).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model(images)
+    loss = functional.cross_entropy(scores.float(), labels)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, rel=0.1, abs=0.05)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_in_evaluation_a_sample_does_not_depend_on_its_neighbours(card: Card) -> None:
+    model, (images, _) = build(card).double().eval(), batch()
+    together = model(images.double())
+    alone = torch.cat([model(image[None].double()) for image in images])
+    torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-9)
+
+
+def test_evaluation_changes_no_state(card: Card) -> None:
+    model, (images, _) = build(card).eval(), batch()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        model(images)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_wrong_inputs_are_refused_in_words_of_ours(card: Card) -> None:
+    model = build(card)
+    for inputs in (torch.zeros(4, 2, 16, 12), torch.zeros(4, 7)):
+        with pytest.raises(TrainwellError, match=r"got .*: "):
+            model(inputs)
+
+
+def test_its_weights_go_through_a_state_dict(card: Card) -> None:
+    model, copy = build(card).eval(), build(card, seed=9).eval()
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(model(batch()[0]), copy(batch()[0]))
+
+
+def test_its_card_says_what_it_is_and_where_it_comes_from(card: Card) -> None:
+    assert card.summary.endswith(".")
+    assert card.source
+    assert all(option.default == option.parse(option.default, owner=card.name) for option in card.options.values())

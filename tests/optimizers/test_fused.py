@@ -1,0 +1,80 @@
+"""Where torch's fused kernels go wrong in silence, and that ours do not."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from trainwell.core.shelves import optimizers
+from trainwell.optimizers.fused import listed
+
+members = pytest.mark.parametrize("build", [card.builder for card in optimizers], ids=lambda build: build.__name__)
+Build = Callable[..., torch.optim.Optimizer]
+
+
+def kernels(memory_format: torch.memory_format) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randn(4, 3, 3, 3).contiguous(memory_format=memory_format).requires_grad_()
+
+
+@members
+def test_a_gradient_in_another_memory_order_moves_the_right_weights(build: Build) -> None:
+    plain, turned = kernels(torch.contiguous_format), kernels(torch.channels_last)
+    steppers = [build([plain]), build([turned])]
+    for _ in range(3):
+        plain.grad = torch.randn(4, 3, 3, 3)
+        turned.grad = plain.grad.clone()
+        for stepper in steppers:
+            stepper.step()
+    torch.testing.assert_close(turned, plain, rtol=0, atol=0)
+
+
+@members
+def test_state_stored_in_another_memory_order_is_restored_to_the_right_weights(build: Build) -> None:
+    """A checkpoint stores contiguous tensors; the network trains in channels-last."""
+    resumed, undisturbed = kernels(torch.channels_last), kernels(torch.channels_last)
+    stepper, reference = build([resumed]), build([undisturbed])
+    gradients = [torch.randn(4, 3, 3, 3).contiguous(memory_format=torch.channels_last) for _ in range(4)]
+    for count, gradient in enumerate(gradients):
+        if count == 2:
+            stored = stepper.state_dict()
+            for state in stored["state"].values():
+                state.update({name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()})
+            stepper = build([resumed])
+            stepper.load_state_dict(stored)
+        resumed.grad, undisturbed.grad = gradient.clone(), gradient.clone()
+        stepper.step()
+        reference.step()
+    assert torch.equal(resumed, undisturbed)
+
+
+@members
+def test_state_put_in_place_by_hand_is_laid_out_too(build: Build) -> None:
+    resumed, undisturbed = kernels(torch.channels_last), kernels(torch.channels_last)
+    stepper, reference = build([resumed]), build([undisturbed])
+    for gradient in torch.randn(4, 4, 3, 3, 3):
+        for name, value in stepper.state[resumed].items():
+            stepper.state[resumed][name] = value.clone(memory_format=torch.contiguous_format)
+        resumed.grad = gradient.contiguous(memory_format=torch.channels_last)
+        undisturbed.grad = resumed.grad.clone()
+        stepper.step()
+        reference.step()
+    assert torch.equal(resumed, undisturbed)
+
+
+@members
+def test_tensors_that_the_kernels_cannot_serve_take_torchs_other_way(build: Build) -> None:
+    weight = torch.ones(2, dtype=torch.complex64, requires_grad=True)
+    optimizer = build([weight])
+    assert not optimizer.param_groups[0]["fused"]
+    weight.grad = torch.ones(2, dtype=torch.complex64)
+    optimizer.step()
+    assert (weight.real < 1).all()
+
+
+def test_params_may_be_tensors_pairs_groups_or_generators() -> None:
+    net = torch.nn.Linear(2, 1)
+    for params in (net.parameters(), net.named_parameters(), [{"params": net.parameters()}], [{"params": net.weight}]):
+        groups, is_fused = listed(params)
+        assert is_fused
+        assert torch.optim.SGD(groups, lr=0.1).param_groups[0]["params"][0] is net.weight
