@@ -26,12 +26,12 @@ FLOORS = {
     "probes": 2,
     "train": 4,
     "terminal": 6,
-    "fit": 7,
+    "surface": 7,
     "cli": 9,
     "__main__": 10,
     "__init__": 10,
 }
-SURFACE = ("cli.py", "fit.py")  # verbs, whose parameters are the user's words
+SURFACE = ("cli.py", "surface.py")  # verbs, whose parameters are the user's words
 
 
 def part_of(path: Path) -> str:

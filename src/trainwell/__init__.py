@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainwell.core.choice import Choice
     from trainwell.core.recipe import Recipe
-    from trainwell.fit import change, fit, resume
+    from trainwell.surface import change, fit, resume
     from trainwell.train.run import Run
 
 _HOMES = {
     "Choice": "trainwell.core.choice",
     "Recipe": "trainwell.core.recipe",
     "Run": "trainwell.train.run",
-    "change": "trainwell.fit",
-    "fit": "trainwell.fit",
-    "resume": "trainwell.fit",
+    "change": "trainwell.surface",
+    "fit": "trainwell.surface",
+    "resume": "trainwell.surface",
 }
 
 __all__ = ["Choice", "Recipe", "Run", "change", "fit", "resume"]

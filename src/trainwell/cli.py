@@ -49,7 +49,7 @@ def fit(
     debug: Debug = False,
 ) -> None:
     """Train a classifier from a folder, a file or a built-in set."""
-    from trainwell.fit import fit as train
+    from trainwell.surface import fit as train
 
     files = {f"{path}": "" for path in with_files or []}
     run = train(
@@ -81,7 +81,7 @@ def resume(
     debug: Debug = False,
 ) -> None:
     """Go on with a run exactly where it stopped, or further."""
-    from trainwell.fit import resume as go_on
+    from trainwell.surface import resume as go_on
 
     _print_run(go_on(run, epochs=epochs), as_json)
 
@@ -94,7 +94,7 @@ def set_values(
     debug: Debug = False,
 ) -> None:
     """Change the optimizer of a run while it goes on; recorded as an event at its step."""
-    from trainwell.fit import change
+    from trainwell.surface import change
 
     assignments = _assignments(values)
     is_running = change(run, assignments)

@@ -78,9 +78,7 @@ def smooth_cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 
     if torch.finfo(logits.dtype).bits < 32:
         logits = logits.float()
     if is_soft:
-        return functional.cross_entropy(
-            logits, targets.to(logits.dtype), reduction="none", label_smoothing=smoothing
-        )
+        return functional.cross_entropy(logits, targets.to(logits.dtype), reduction="none", label_smoothing=smoothing)
     return functional.cross_entropy(
         logits, targets, reduction="none", label_smoothing=smoothing, ignore_index=NO_LABEL_IS_IGNORED
     )

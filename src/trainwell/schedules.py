@@ -59,7 +59,7 @@ def steps(
 ) -> Multiplier:
     """The rate drops by a factor at given shares of the run.
 
-        multiplier = gamma ** (number of milestones m with step >= round(m * total_steps))
+        multiplier = gamma ** (number of milestones m with step >= max(1, round(m * total_steps)))
 
     Args:
         total_steps: T, steps of the whole run.
@@ -81,15 +81,13 @@ def steps(
             f"steps:milestones must grow, each a share of the run, got {list(milestones)}: "
             "write them in order, such as [0.5, 0.75]"
         )
-    drops = [round(share * total_steps) for share in milestones]
+    drops = [max(1, round(share * total_steps)) for share in milestones]  # even a run of one step starts at lr
     rise = _warmup_steps("steps", total_steps, steps_per_epoch, warmup)
     return _warmed(rise, lambda step: gamma ** bisect_right(drops, step))
 
 
 @schedules.card(source="Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5, without restarts")
-def cosine(
-    total_steps: int, steps_per_epoch: int, *, final: Fraction = 0.0, warmup: EpochShare = 0.0
-) -> Multiplier:
+def cosine(total_steps: int, steps_per_epoch: int, *, final: Fraction = 0.0, warmup: EpochShare = 0.0) -> Multiplier:
     """The rate falls along half a cosine wave, slowly at both ends.
 
         multiplier = final + (1 - final) * (1 + cos(pi * t / (T - W))) / 2,     t = step - W

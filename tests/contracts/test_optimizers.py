@@ -36,7 +36,7 @@ def regression() -> Problem:
     """Multinomial logistic regression on random points of three clouds."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
-    points = torch.randn(60, 4, generator=generator, dtype=torch.float64) + 2 * labels[:, None]
+    points = torch.randn(60, 4, generator=generator, dtype=torch.float64) + 4 * functional.one_hot(labels, 4)
     weight = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     return [weight, bias], lambda: functional.cross_entropy(points @ weight.T + bias, labels)
@@ -66,14 +66,14 @@ def descend(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor], steps:
 
 @pytest.mark.parametrize("problem", [quadratic, valley, regression, two_layers])
 def test_it_goes_downhill(card: Card, problem: Callable[[], Problem]) -> None:
-    """At its default rate, or a tenth of it, 500 steps take off at least nine tenths of what can go."""
+    """At its default rate, or ten times that, 400 steps take off at least nine tenths of the loss."""
     left = []
-    for share in (1.0, 0.1):
+    for factor in (1, 10):
         params, loss = problem()
         start = loss().item()
-        optimizer = card.build(options_for(card, card.options["lr"].default * share * 10), params=params)
-        left.append(descend(optimizer, loss, 500) / start)
-    assert min(left) < 0.1
+        optimizer = card.build(options_for(card, card.options["lr"].default * factor), params=params)
+        left.append(descend(optimizer, loss, 400) / start)
+    assert any(share < 0.1 for share in left)
 
 
 def test_a_restored_state_goes_on_to_the_same_bits(card: Card) -> None:

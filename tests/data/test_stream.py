@@ -36,7 +36,8 @@ def inputs(store: StreamStore, order: list[torch.Tensor], epoch: int = 0) -> tor
 def test_items_depend_on_seed_epoch_and_row_alone() -> None:
     first = inputs(stream(), ORDER)
     one_by_one = inputs(stream(), list(torch.cat(ORDER).split(1)))
-    assert torch.equal(first, one_by_one) and torch.equal(first, inputs(stream(), ORDER))
+    assert torch.equal(first, one_by_one)
+    assert torch.equal(first, inputs(stream(), ORDER))
     assert (first[:, 1:] != inputs(stream(), ORDER, epoch=1)[:, 1:]).all()
     assert (first[:, 1:] != inputs(stream(seed=1), ORDER)[:, 1:]).all()
     assert len(first[:, 1:].unique()) == 27
@@ -54,15 +55,23 @@ def test_going_on_in_the_middle_gives_the_rest() -> None:
 def test_batches_carry_positions_in_the_split_and_targets_of_the_items() -> None:
     store = stream(rows=range(14, 26))
     batch = next(store.batches(ORDER, 0))
-    assert batch.index.tolist() == [3, 0, 7] and batch.inputs[:, 0].tolist() == [17, 14, 21]
-    assert batch.targets.tolist() == [2, 2, 0] and len(store) == 12
+    assert batch.index.tolist() == [3, 0, 7]
+    assert batch.inputs[:, 0].tolist() == [17, 14, 21]
+    assert batch.targets.tolist() == [2, 2, 0]
+    assert len(store) == 12
     assert torch.equal(store.gather(torch.tensor([3, 0, 7])).inputs, batch.inputs)
 
 
+def seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 def test_global_generators_are_left_as_they_were() -> None:
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    seed_all(1)
     want = random.random(), np.random.rand(), torch.rand(())
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    seed_all(1)
     list(stream().batches(ORDER, 0))
     assert (random.random(), np.random.rand(), torch.rand(())) == want
 
@@ -72,7 +81,9 @@ def test_a_dataset_that_raises_in_the_middle_is_named_with_row_and_words(workers
     store = stream(workers, rows=range(10, 16))
     batches = store.batches([torch.tensor([0, 1]), torch.tensor([2, 3])], 4)
     assert next(batches).inputs[:, 0].tolist() == [10, 11]
-    with pytest.raises(DataInvalid, match=r"^the dataset raised OSError at index 13 in epoch 4: the disk is gone; dataset\[13\]"):
+    with pytest.raises(
+        DataInvalid, match=r"^the dataset raised OSError at index 13 in epoch 4: the disk is gone; dataset\[13\]"
+    ):
         next(batches)
 
 

@@ -37,5 +37,7 @@ def test_it_reaches_the_solution_that_scikit_learn_finds() -> None:
 
 
 def test_inputs_of_another_size_are_refused_with_a_cure() -> None:
-    with pytest.raises(ShapeError, match=r"logistic was built for 4 numbers a sample, got 5 in \(2, 5\): .*in_features=5"):
+    with pytest.raises(
+        ShapeError, match=r"logistic was built for 4 numbers a sample, got 5 in \(2, 5\): .*in_features=5"
+    ):
         Logistic(4, 2)(torch.zeros(2, 5))

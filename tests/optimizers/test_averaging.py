@@ -137,6 +137,6 @@ def test_a_decay_outside_its_range_is_refused(decay: float) -> None:
 def test_an_average_of_another_network_is_refused_and_nothing_is_changed() -> None:
     ema, other = EMA(nn.Linear(2, 2)), EMA(nn.Linear(3, 2))
     before = ema.state_dict()
-    with pytest.raises(RunDamaged, match="does not belong to this network: check model.weight"):
+    with pytest.raises(RunDamaged, match=r"does not belong to this network: check model\.weight"):
         ema.load_state_dict(other.state_dict())
     assert all(torch.equal(value, before[name]) for name, value in ema.state_dict().items())

@@ -39,7 +39,9 @@ def test_state_stored_in_another_memory_order_is_restored_to_the_right_weights(b
         if count == 2:
             stored = stepper.state_dict()
             for state in stored["state"].values():
-                state.update({name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()})
+                state.update(
+                    {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+                )
             stepper = build([resumed])
             stepper.load_state_dict(stored)
         resumed.grad, undisturbed.grad = gradient.clone(), gradient.clone()

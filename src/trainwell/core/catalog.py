@@ -165,9 +165,7 @@ class Catalog:
         self._cards: dict[str, Card] = {}
         self._is_scanned = False
 
-    def card(
-        self, name: str | None = None, *, source: str = "", **traits: Any
-    ) -> Callable[[Builder], Builder]:
+    def card(self, name: str | None = None, *, source: str = "", **traits: Any) -> Callable[[Builder], Builder]:
         """Return a decorator that puts a builder on this shelf under its own name, or the one given.
 
         The summary is the first line of the builder's docstring. A name that is taken is our fault

@@ -7,6 +7,7 @@ import numpy as np
 
 from trainwell.data.decode import BadFile, Header, decode_into, inspect, mismatch
 from trainwell.data.resize import ImageForm
+from trainwell.data.samples import shown_path
 from trainwell.data.sources.folder import is_image_name
 from trainwell.errors import DataInvalid
 
@@ -26,11 +27,6 @@ class FilesInvalid(DataInvalid):
             f"{len(files)} of {total} image files{f' in {root}' if root else ''} cannot be used: {shown}{more}. "
             "Repair or remove them, or leave them out with --skip-bad (skip_bad=True)"
         )
-
-
-def shown_path(path: Path, root: Path | None) -> str:
-    """Return a path as people look for it: below the root of the data, if it lies there."""
-    return str(path.relative_to(root)) if root and path.is_relative_to(root) else str(path)
 
 
 def look(paths: Sequence[Path], *, threads: int) -> list[Header | BadFile]:

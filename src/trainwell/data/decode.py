@@ -16,10 +16,10 @@ from typing import TypeVar
 
 import numpy as np
 import PIL
-import simplejpeg
 from PIL import Image
 
-from trainwell.data.pixels import Unreadable, check_pixels, is_grey, open_image, orientation, read_pixels, turn
+from trainwell.data.jpeg import HEAD_BYTES, JPEG_DECODER, read_jpeg, read_jpeg_header
+from trainwell.data.pixels import Unreadable, check_pixels, is_grey, open_image, orientation, read_pixels
 from trainwell.data.resize import KERNEL, ImageForm, fit_into, whole_size
 from trainwell.errors import DataInvalid
 
@@ -27,18 +27,13 @@ Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-# libjpeg-turbo can decode at 1/2, 1/4 and 1/8 faster than in full (its other scales are slower). A scale is taken
-# where the decoded image is still this many times larger than the result: bench/decode.py measures the PSNR.
-SCALED_DECODING = ((8, 4.0), (4, 3.0), (2, 2.0))
-
 DECODER = {
-    "jpeg": f"simplejpeg {simplejpeg.__version__}, strict, scaled by 1/2, 1/4, 1/8 from {SCALED_DECODING[::-1]}",
+    "jpeg": JPEG_DECODER,
     "other": f"Pillow {PIL.__version__}, transparency on white",
     "kernel": KERNEL,
 }
 
 MAX_FILE_BYTES = 512 * 2**20
-_HEAD_BYTES = 256 * 2**10  # EXIF and frame header of a JPEG lie in here
 _FILES_PER_TASK = 16
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "PNG": (".png", ".apng"), "GIF": (".gif",),
@@ -142,9 +137,11 @@ def decode_into(
 
 
 def _decode(data: bytes, form: ImageForm, out: np.ndarray) -> None:
-    pixels = _read_jpeg(data, form) if _is_jpeg(data) else None
-    if pixels is None:
+    jpeg = read_jpeg_header(data)
+    if jpeg is None:
         pixels = read_pixels(data, form.channels)
+    else:
+        pixels = read_jpeg(data, jpeg, form.channels, at_least=min(whole_size(*jpeg.upright, form)))
     _check_whole_size(pixels.shape[0], pixels.shape[1], form)
     fit_into(pixels, form, out)
 
@@ -160,72 +157,12 @@ def _check_whole_size(height: int, width: int, form: ImageForm) -> None:
         ) from None
 
 
-def _is_jpeg(data: bytes) -> bool:
-    return data.startswith(b"\xff\xd8\xff")
-
-
-def _read_jpeg(data: bytes, form: ImageForm) -> np.ndarray | None:
-    """Return upright (h, w, C) pixels at full size or at a scale that costs no quality; None for Pillow's cases."""
-    try:
-        height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        return None  # rare samplings and coding processes, or a broken header: Pillow reads it or says why not
-    check_pixels(width, height)
-    turned = _jpeg_orientation(data)
-    upright = (width, height) if turned >= 5 else (height, width)
-    factor = _scaled_decoding(min(upright), min(whole_size(*upright, form)))
-    is_ink = colour in ("CMYK", "YCCK")
-    try:
-        pixels = simplejpeg.decode_jpeg(
-            data,
-            colorspace="CMYK" if is_ink else "GRAY" if form.channels == 1 else "RGB",
-            min_height=-(-height // factor),
-            min_width=-(-width // factor),
-            min_factor=factor,
-        )
-    except ValueError as error:
-        words = str(error)
-        raise Unreadable(f"is {'cut short' if 'Premature' in words else 'damaged'} ({words})") from None
-    return turn(_ink_to_light(pixels, form.channels) if is_ink else pixels, turned)
-
-
-def _scaled_decoding(side: int, wanted: int) -> int:
-    for factor, margin in SCALED_DECODING:
-        if side >= factor * margin * wanted:
-            return factor
-    return 1
-
-
-def _ink_to_light(ink: np.ndarray, channels: int) -> np.ndarray:
-    """Turn (h, w, 4) CMYK, stored inverted as Adobe does (255 is no ink), into RGB or grey."""
-    light = ink.astype(np.uint16)
-    rgb = ((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8)
-    return rgb if channels == 3 else np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """Return the EXIF orientation of a JPEG, 1 where it has none; most files are done without Pillow."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != 0xDA:
-        if data[position + 1] == 0xE1:  # APP1: EXIF or XMP
-            return orientation(open_image(data), data[:_HEAD_BYTES])
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return 1
-
-
 def _read_header(path: Path) -> Header:
-    head = _read_file(path, _HEAD_BYTES)
-    if _is_jpeg(head):
-        try:
-            height, width, colour, _ = simplejpeg.decode_jpeg_header(head)
-        except ValueError:
-            pass
-        else:
-            check_pixels(width, height)
-            if _jpeg_orientation(head) >= 5:
-                width, height = height, width
-            return Header(width, height, 1 if colour == "Gray" else 3, "JPEG")
-    data = head if len(head) < _HEAD_BYTES else _read_file(path)
+    head = _read_file(path, HEAD_BYTES)
+    if (jpeg := read_jpeg_header(head)) is not None:
+        height, width = jpeg.upright
+        return Header(width, height, 1 if jpeg.is_grey else 3, "JPEG")
+    data = head if len(head) < HEAD_BYTES else _read_file(path)
     image = open_image(data)
     width, height = image.size
     if orientation(image, data) >= 5:

@@ -3,21 +3,28 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
 
+_FILES_PER_TASK = 64
+
 
 def hash_files(paths: Sequence[Path], *, threads: int) -> list[str]:
     """Return the SHA-256 of each file's bytes, in hex; the empty string where a file cannot be read."""
+
+    def task(start: int) -> list[str]:
+        return [_hash_file(path) for path in paths[start : start + _FILES_PER_TASK]]
+
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(_hash_file, paths, chunksize=64))
+        return list(chain.from_iterable(pool.map(task, range(0, len(paths), _FILES_PER_TASK))))
 
 
 def _hash_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.sha256(file.read()).hexdigest()
     except OSError:
         return ""
 

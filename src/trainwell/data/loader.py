@@ -17,8 +17,8 @@ from trainwell.core.chance import Chance
 from trainwell.data.stream import StreamStore
 from trainwell.errors import OptionInvalid, ShapeError
 
-# Inputs up to this size are put in order once an epoch: a batch then costs 2 us less than a gather. At 16 MiB the
-# two cost the same, and far beyond it fresh memory makes the ordered copy several times slower (n = 8, 64 to 3072 values).
+# Inputs up to this size are put in order once an epoch: a batch then costs 2 us less than a gather. At 16 MiB both
+# cost the same, and far beyond it fresh memory makes the ordered copy several times slower (64 to 3072 values each).
 WHOLE_EPOCH_BYTES = 4 * 2**20
 # Inputs up to this size are held on the accelerator, so that no batch travels.
 RESIDENT_BYTES = 2 * 2**30
@@ -70,24 +70,27 @@ class Loader:
         if batch_size < 1:
             raise OptionInvalid(f"batch_size must be at least 1, got {batch_size}")
         if sample_weight is not None and sample_weight.shape != (count,):
-            raise ShapeError(f"sample_weight must be (N,) = ({count},), got {tuple(sample_weight.shape)}: give one number a sample")
+            raise ShapeError(
+                f"sample_weight must be (N,) = ({count},), got {tuple(sample_weight.shape)}: give one number a sample"
+            )
         if drop_last and batch_size > count:
             raise OptionInvalid(
-                f"drop_last with batch_size = {batch_size} leaves no batch of {count} samples: lower batch_size or keep the last"
+                f"drop_last with batch_size = {batch_size} leaves no batch of {count} samples: "
+                "lower batch_size or keep the last"
             )
         self._store = store
-        self._count = count
+        self.count = count
         self._batch_size = batch_size
         self._shuffle = shuffle
         self._order = Chance(seed, "shuffle")
-        self._device = device or torch.device("cpu")
+        self.device = device or torch.device("cpu")
         self._used = count - count % batch_size if drop_last else count
         self._weight = None if sample_weight is None else sample_weight.to(torch.float32)
-        self._home = torch.device("cpu") if isinstance(store, StreamStore) else self._device
+        self._home = torch.device("cpu") if isinstance(store, StreamStore) else self.device
         if not isinstance(store, StreamStore):
             self._rows, self._shape = _flat_rows(store.inputs)
             if self._rows.nbytes <= RESIDENT_BYTES:
-                self._rows = self._rows.to(self._device)
+                self._rows = self._rows.to(self.device)
         self.steps_per_epoch = -(-self._used // batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -96,35 +99,35 @@ class Loader:
         A batch's inputs may be a view of the store (without shuffling) or of the ordered epoch: read them,
         never write to them.
         """
-        order = self._order.permutation(epoch, self._count)[: self._used] if self._shuffle else None
-        index = self._in_order(torch.arange(self._count), order)
+        order = self._order.permutation(epoch, self.count)[: self._used] if self._shuffle else None
+        index = self._in_order(torch.arange(self.count), order)
         weight = repeat(None) if self._weight is None else islice(self._in_order(self._weight, order), start, None)
         if isinstance(self._store, StreamStore):
             return self._streamed(index[start:], weight, epoch)
         target = self._in_order(self._store.targets, order)
         batches = map(Batch, self._inputs(order, start), target[start:], index[start:], weight)
-        return batches if self._device.type == "cpu" else (batch.to(self._device) for batch in batches)
+        return batches if self.device.type == "cpu" else (batch.to(self.device) for batch in batches)
 
     def _streamed(self, index: Sequence[Tensor], weight: Iterable[Tensor | None], epoch: int) -> Iterator[Batch]:
         assert isinstance(self._store, StreamStore)
         for batch, share in zip(self._store.batches(index, epoch), weight, strict=False):
-            yield replace(batch, weight=share).to(self._device)
+            yield replace(batch, weight=share).to(self.device)
 
     def _in_order(self, values: Tensor, order: Tensor | None) -> tuple[Tensor, ...]:
         """Put one value a sample into the epoch's order and cut it into batches."""
         ordered = values[: self._used] if order is None else values.index_select(0, order)
-        return ordered.to(self._home).split(self._batch_size)
+        return torch.split(ordered.to(self._home), self._batch_size)
 
     def _inputs(self, order: Tensor | None, start: int) -> Iterator[Tensor]:
         """The inputs of each batch from step `start` on."""
         rows, shape = self._rows, self._shape
         if order is None:
-            pieces = iter(rows.split(self._batch_size)[start:])
+            pieces = iter(torch.split(rows, self._batch_size)[start:])
         elif rows.nbytes > WHOLE_EPOCH_BYTES:
-            pieces = map(rows.index_select, repeat(0), order.to(rows.device).split(self._batch_size)[start:])
+            pieces = map(rows.index_select, repeat(0), torch.split(order.to(rows.device), self._batch_size)[start:])
         else:
             # The whole order even for a late start: a slice then has the same alignment, and gives the same bits.
-            pieces = iter(rows.index_select(0, order.to(rows.device)).split(self._batch_size)[start:])
+            pieces = iter(torch.split(rows.index_select(0, order.to(rows.device)), self._batch_size)[start:])
         return pieces if len(shape) == 1 else (_shaped(piece, shape) for piece in pieces)
 
 

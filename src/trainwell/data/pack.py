@@ -115,12 +115,12 @@ def draft_pack(path: Path, key: Mapping[str, Any], shape: tuple[int, ...]) -> It
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(path)
-            file = open(part, "xb")
-        except OSError as error:
-            raise _cannot_write(path.parent, _bytes(shape), error) from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        file = open(part, "xb")
+    except OSError as error:
+        raise _cannot_write(path.parent, _bytes(shape), error) from error
+    try:
         with file:  # open as long as the draft is: the lock says that someone is writing it
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)

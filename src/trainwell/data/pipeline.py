@@ -42,11 +42,11 @@ class Pipeline:
         if augmentations:
             require_images(input_shape, augmentations)
         self._warp = Warp(augmentations, seed=seed, samples=samples)
-        self._preprocessing = preprocessing
+        self.preprocessing = preprocessing
         self._dtype = dtype
 
     def __call__(self, batch: Batch, epoch: int) -> Batch:
         """Return the batch with new inputs; `epoch` picks the draws of this pass over the data."""
         inputs = self._warp(batch.inputs, batch.index, epoch) if self._warp.ops else batch.inputs
-        ready = self._preprocessing.apply(inputs, dtype=self._dtype)
+        ready = self.preprocessing.apply(inputs, dtype=self._dtype)
         return Batch(ready, batch.targets, batch.index, batch.weight)

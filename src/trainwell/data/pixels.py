@@ -1,7 +1,8 @@
 """Turn an opened Pillow image of any mode into upright 8-bit grey or RGB pixels.
 
 Transparent pixels are laid on white, as a browser or a page shows them. 16-bit grey is scaled to 8 bits
-(65535 becomes 255). Of an animated file the first frame is taken. Colour profiles are not applied.
+(65535 becomes 255). Of an animated file the first frame is taken. Colour profiles are not applied. An EXIF
+part that says no orientation, or is damaged inside, counts as upright, as viewers take it.
 """
 
 import io
@@ -46,9 +47,7 @@ def open_image(data: bytes) -> Image.Image:
 def check_pixels(width: int, height: int) -> None:
     """Refuse more pixels than any one image may have, before they are decoded."""
     if width * height > MAX_PIXELS:
-        raise Unreadable(
-            f"is {width}x{height}: more than {MAX_PIXELS:,} pixels (a decompression bomb?): scale it down"
-        )
+        raise Unreadable(f"is {width}x{height}: more than {MAX_PIXELS:,} pixels (a decompression bomb?): scale it down")
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -63,14 +62,14 @@ def orientation(image: Image.Image, data: bytes) -> int:
     """Return the EXIF orientation, 1 to 8, that is still to be undone; TIFF files are turned by Pillow itself.
 
     Raises:
-        Unreadable: the EXIF part is damaged, so that no one knows which way up the image is.
+        Unreadable: the file ends before the place where its EXIF part would stand.
     """
     if image.format == "TIFF" or not any(mark in data for mark in _TURN_MARKS):
         return 1
     try:
         value = image.getexif().get(ORIENTATION, 1)  # reads a PNG to its end: its EXIF part may stand behind the pixels
     except Exception as error:
-        raise Unreadable(f"is cut short, or its EXIF part is damaged ({_words(error)})") from None
+        raise Unreadable(f"is cut short or damaged ({_words(error)})") from None
     return value if value in range(1, 9) else 1
 
 
@@ -140,7 +139,7 @@ def _to_uint8(image: Image.Image, channels: int) -> np.ndarray:
         solid = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid)
     image = image.convert("L" if channels == 1 else "RGB")
-    return np.asarray(image).reshape(image.height, image.width, channels)
+    return np.array(image).reshape(image.height, image.width, channels)
 
 
 def _sixteen_to_eight(image: Image.Image) -> np.ndarray:
@@ -150,7 +149,9 @@ def _sixteen_to_eight(image: Image.Image) -> np.ndarray:
     values = np.asarray(image)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise Unreadable(f"holds 32-bit grey values from {low} to {high}, outside 0 to 65535: save it with 8 or 16 bits")
+        raise Unreadable(
+            f"holds 32-bit grey values from {low} to {high}, outside 0 to 65535: save it with 8 or 16 bits"
+        )
     grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     key = image.info.get("transparency")
     if isinstance(key, int):

@@ -11,11 +11,11 @@ from trainwell.core.batch import SPLIT_NAMES, Splits
 from trainwell.core.machine import AutoChoice
 from trainwell.core.shelves import sources
 from trainwell.data.automatic import choose_budget
-from trainwell.data.badfiles import FilesInvalid, shown_path
+from trainwell.data.badfiles import FilesInvalid
 from trainwell.data.decode import BadFile
 from trainwell.data.given import given as read_given
 from trainwell.data.held import Held, Wish, hold_arrays, hold_files, hold_stream
-from trainwell.data.samples import Kind, Samples
+from trainwell.data.samples import Kind, Samples, shown_path
 from trainwell.data.splits import Assignment, assign
 from trainwell.data.store import Room, Store
 from trainwell.data.stream import StreamStore
@@ -63,7 +63,8 @@ class Prepared:
         stores: the samples of each split; in the order of their content hashes, so that neither file names nor
             their order matter to a run.
         rows: for each split, (n,) positions of its samples in what the source found.
-        names: what a person calls each sample that the source found: its file below the root, or its row.
+        files: the image files that the source found, or None where samples are rows of arrays or of a Dataset.
+        root: the folder that file names are shown relative to.
         classes: class names; a label is a position in them.
         kind: "images" or "features".
         input_shape: (C, H, W) or (D,).
@@ -74,7 +75,8 @@ class Prepared:
 
     stores: Splits[Store | StreamStore]
     rows: Splits[np.ndarray]
-    names: Sequence[str]
+    files: tuple[Path, ...] | None
+    root: Path | None
     classes: tuple[str, ...]
     kind: Kind
     input_shape: tuple[int, ...]
@@ -84,7 +86,8 @@ class Prepared:
 
     def name(self, split: str, index: int) -> str:
         """Return what a person calls the sample at a position of a split's store."""
-        return self.names[int(getattr(self.rows, split)[index])]
+        row = int(getattr(self.rows, split)[index])
+        return f"row {row}" if self.files is None else shown_path(self.files[row], self.root)
 
 
 def prepare(
@@ -131,7 +134,8 @@ def prepare(
     return Prepared(
         stores=Splits(stores["train"], stores.get("val"), stores.get("test")),
         rows=Splits(rows["train"], rows.get("val"), rows.get("test")),
-        names=_names(held.samples),
+        files=held.samples.files,
+        root=held.samples.root,
         classes=held.samples.classes,
         kind=held.samples.kind,
         input_shape=held.input_shape,
@@ -222,7 +226,3 @@ def _origin(spec: DataSpec, *, is_given: bool) -> dict[str, Any]:
     if is_given:
         return {"source": "given", "location": "", "options": {}}
     return {"source": spec.source, "location": spec.location, "options": dict(spec.options)}
-
-
-def _names(samples: Samples) -> Sequence[str]:
-    return [samples.name(row) for row in range(len(samples))]

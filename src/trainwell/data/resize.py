@@ -73,6 +73,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     channels = image.shape[2]
     if channels == 1:  # the vectorized kernel takes 3 or 4 channels: one alone is 5 times slower than four
         image = np.repeat(image, 4, axis=2)
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0)  # (h, w, C) -> (1, C, h, w)
+    # The axis of one goes in first: only then is the tensor channels-last to torch, and so is its answer.
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).permute(0, 3, 1, 2)  # (h, w, C) -> (1, C, h, w)
     resized = functional.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()[..., :channels]

@@ -6,6 +6,7 @@ stands in `notes`, in words.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -71,10 +72,7 @@ class Samples:
         >>> Samples(("a", "b"), np.array([0]), np.array([""]), files=(Path("x/a/1.png"),), root=Path("x")).name(0)
         'a/1.png'
         """
-        if self.files is None:
-            return f"row {row}"
-        path = self.files[row]
-        return str(path.relative_to(self.root)) if self.root and path.is_relative_to(self.root) else str(path)
+        return f"row {row}" if self.files is None else shown_path(self.files[row], self.root)
 
     def take(self, rows: Sequence[int]) -> "Samples":
         """Return some of the samples of files or arrays, in the order of `rows`; all classes stay known."""
@@ -86,6 +84,15 @@ class Samples:
     def noted(self, *notes: str) -> "Samples":
         """Return the same samples with more notes."""
         return replace(self, notes=self.notes + notes)
+
+
+def shown_path(path: Path, root: Path | None) -> str:
+    """Return a path as people look for it: below the root of the data, if it lies there.
+
+    >>> shown_path(Path("photos/cat/1.png"), Path("photos"))
+    'cat/1.png'
+    """
+    return str(path) if root is None else str(path).removeprefix(f"{root}{os.sep}")
 
 
 def natural_order(names: Iterable[str]) -> list[str]:

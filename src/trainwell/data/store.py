@@ -43,7 +43,9 @@ class Store:
             )
 
     @classmethod
-    def of_images(cls, images: np.ndarray | Tensor, targets: np.ndarray | Tensor, *, pack: Path | None = None) -> "Store":
+    def of_images(
+        cls, images: np.ndarray | Tensor, targets: np.ndarray | Tensor, *, pack: Path | None = None
+    ) -> "Store":
         """Return a store over (N, H, W, C) images, without copying them.
 
         Raises:

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 
 from trainwell.core.machine import AutoChoice
-from trainwell.data.badfiles import shown_path
 from trainwell.data.decode import DECODER, BadFile
 from trainwell.data.digests import fingerprint
 from trainwell.data.resize import ImageForm
-from trainwell.data.samples import Samples
+from trainwell.data.samples import Samples, shown_path
 from trainwell.data.splits import Assignment
 
 

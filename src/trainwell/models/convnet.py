@@ -72,7 +72,10 @@ def _stem_halvings(side: int) -> int:
     return halvings
 
 
-@models.card(source="Simonyan & Zisserman 2015, arXiv:1409.1556; Ioffe & Szegedy 2015, arXiv:1502.03167")
+@models.card(
+    source="Simonyan & Zisserman 2015, arXiv:1409.1556; Ioffe & Szegedy 2015, arXiv:1502.03167",
+    default_for=("images",),
+)
 def convnet(
     input_shape: tuple[int, ...],
     num_classes: int,

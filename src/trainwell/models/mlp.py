@@ -47,7 +47,9 @@ class MLP(nn.Module):
         return self.fc(self.body(inputs.flatten(1)))  # (N, ...) -> (N, D) -> (N, K)
 
 
-@models.card(source="Rumelhart et al. 1986; He et al. 2015, arXiv:1502.01852 (initial weights)")
+@models.card(
+    source="Rumelhart et al. 1986; He et al. 2015, arXiv:1502.01852 (initial weights)", default_for=("features",)
+)
 def mlp(
     in_features: int,
     num_classes: int,

@@ -90,6 +90,4 @@ def _lay_out(parameter: Tensor, state: dict[str, Any]) -> None:
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
     """Return value with the strides of parameter."""
-    return torch.empty_strided(
-        parameter.shape, parameter.stride(), dtype=value.dtype, device=value.device
-    ).copy_(value)
+    return torch.empty_strided(parameter.shape, parameter.stride(), dtype=value.dtype, device=value.device).copy_(value)

@@ -99,8 +99,10 @@ class Loop:
             Alarm: NaN or Inf appeared; `good` holds the state to go back to.
             MemoryExhausted: not even one sample at a time fits.
         """
-        self.apply_events()
-        while not self.is_finished and not self.wants_stop():
+        while True:
+            self.apply_events()  # an event at the very end may make the run longer
+            if self.is_finished or self.wants_stop():
+                return
             try:
                 self._epoch()
             except _Rewind:

@@ -25,7 +25,8 @@ from trainwell.train.build import Job, build, check_outputs
 REHEARSED_STEPS = 3
 TIMED_STEPS = 8
 PRECISION_TOLERANCE = 0.05  # relative difference of the losses of the first steps that bfloat16 may show
-AIMED_STEPS = 4_000  # of one run; enough for the small nets to converge on digits and MNIST
+AIMED_STEPS = 1_500  # of one run: on digits the val loss of the default ConvNet is flat from step 1,000 on
+LEAST_EPOCHS, MOST_EPOCHS = 8, 30
 USED_MINUTES = 0.92  # share of the time allowed that epochs may fill; the rest is for start, val and test
 
 
@@ -89,8 +90,9 @@ def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice])
         choose("batch.size", size, f"{count} training samples in at least 32 steps an epoch, at most {largest} at once")
     if recipe.length.epochs == "auto" and recipe.length.minutes is None:
         steps = math.ceil(count / size)
-        epochs = min(40, max(10, round(AIMED_STEPS / steps)))
-        choose("length.epochs", epochs, f"about {AIMED_STEPS} steps of {steps} an epoch, between 10 and 40 epochs")
+        epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, round(AIMED_STEPS / steps)))
+        bounds = f"between {LEAST_EPOCHS} and {MOST_EPOCHS} epochs"
+        choose("length.epochs", epochs, f"about {AIMED_STEPS} steps in all, {steps} an epoch, {bounds}")
     if recipe.machine.memory_format == "auto":
         chosen = choose_memory_format("auto", input_dims=1 + len(prepared.input_shape))
         choose(chosen.field, chosen.value, chosen.reason)
@@ -173,7 +175,7 @@ def _choose_length(
     _first_losses(job, (batches[i % len(batches)] for i in range(TIMED_STEPS)))
     step_seconds = (time.perf_counter() - start) / TIMED_STEPS
     steps = job.steps_per_epoch
-    val = len(job.loaders.val.store) if job.loaders.val is not None else 0
+    val = job.loaders.val.count if job.loaders.val is not None else 0
     epoch_seconds = step_seconds * (steps + val / recipe.batch.size / 3)
     left = minutes * 60 * USED_MINUTES - elapsed()
     epochs = max(1, int(left / epoch_seconds))

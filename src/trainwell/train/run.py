@@ -16,7 +16,7 @@ from torch import nn
 from trainwell.core.machine import AutoChoice, choose_device, choose_threads, facts
 from trainwell.core.record import Journal, Measure, Reading, Record, read_readings
 from trainwell.core.recipe import Recipe
-from trainwell.data.prepare import Prepared, prepare
+from trainwell.data.prepare import DataSpec, Prepared, prepare
 from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid, UserError
 from trainwell.train.build import Job, build
 from trainwell.train.checkpoint import load_newest, save
@@ -118,7 +118,8 @@ def execute(
         is_new = not folder.machine.exists()
         if is_new:
             for choice in prepared.choices:
-                recipe = recipe.with_values({choice.field: choice.value})
+                if choice.field != "data.memory_gib":  # follows from what is free just now, and changes no result
+                    recipe = recipe.with_values({choice.field: choice.value})
             choices += prepared.choices
             recipe, more = resolve(recipe, prepared, given=model, elapsed=lambda: time.perf_counter() - begun)
             choices += more
@@ -147,8 +148,19 @@ def _prepare(
     folder: RunFolder, recipe: Recipe, data: object, reporter: Reporter, choices: list[AutoChoice]
 ) -> Prepared:
     """Decode the data; on a resumed run they must be the data that it was started with."""
+    section = recipe.data
+    spec = DataSpec(
+        source=section.source.name,
+        options=section.source.options,
+        **{name: getattr(section, name) for name in type(section).model_fields if name != "source"},
+    )
     prepared = prepare(
-        recipe.data, seed=recipe.seed, threads=int(recipe.machine.threads), given=data, progress=reporter.work
+        spec,
+        seed=recipe.seed,
+        threads=int(recipe.machine.threads),
+        given=data,
+        cache=folder.path / "pack",
+        progress=lambda done, total: reporter.work("decoding", done, total),
     )
     if folder.data.exists():
         before = json.loads(folder.data.read_text("utf-8"))

@@ -141,7 +141,7 @@ class Shift(Geometric):
         return translation(moves[:, 0], moves[:, 1])
 
 
-@augmentations.card("affine", source="Simard et al. 2003, \"Best practices for convolutional neural networks\", section 2")
+@augmentations.card("affine", source="Simard et al. 2003, ICDAR, section 2")
 class Affine(Geometric):
     """Rotate, scale, shear and move around the image's centre, each by a random amount.
 
@@ -189,6 +189,7 @@ class Affine(Geometric):
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         linear = [cos, cos * lean - sin, zero, sin, sin * lean + cos, zero, zero, zero, one]  # R S K
         middle = torch.full_like(cos, width / 2), torch.full_like(cos, height / 2)
-        moved = middle[0] + centred[:, 3] * self.translation * width, middle[1] + centred[:, 4] * self.translation * height
+        share = centred[:, 3:] * self.translation
+        moved = middle[0] + share[:, 0] * width, middle[1] + share[:, 1] * height
         around = compose(torch.stack(linear, dim=1).view(-1, 3, 3), translation(-middle[0], -middle[1]))
         return compose(translation(*moved), around)

@@ -21,6 +21,8 @@ from trainwell.errors import OptionInvalid, ShapeError
 # Padded images worked on at a time: both copies stay in a second- or third-level cache.
 BUFFER_BYTES = 16 * 2**20
 
+ZERO: Padding = "zero"
+
 
 class Warp:
     """A list of geometric ops as one step: `Warp([flip, shift], seed=0)(images, index, epoch)`.
@@ -39,7 +41,7 @@ class Warp:
 
     def __init__(self, ops: Sequence[Geometric], *, seed: int, samples: int | None = None) -> None:
         self.ops = tuple(ops)
-        self.padding = _common_padding(ops)
+        self.padding: Padding = _common_padding(ops)
         self._samples = samples
         self._chances = [Chance(seed, f"{type(op).__name__}#{place}") for place, op in enumerate(ops)]
         self._made: tuple[tuple[object, ...], Tensor] | None = None
@@ -88,11 +90,13 @@ class Warp:
 
 
 def _common_padding(ops: Sequence[Geometric]) -> Padding:
-    wanted = {op.padding: type(op).__name__ for op in ops if op.padding is not None}
+    wanted: dict[Padding, str] = {op.padding: type(op).__name__ for op in ops if op.padding is not None}
     if len(wanted) > 1:
         said = " and ".join(f"{name} has {padding!r}" for padding, name in wanted.items())
-        raise OptionInvalid(f"geometric augmentations are done in one pass and share one padding: {said}; give all the same")
-    return next(iter(wanted), "zero")
+        raise OptionInvalid(
+            f"geometric augmentations are done in one pass and share one padding: {said}; give all the same"
+        )
+    return next(iter(wanted), ZERO)
 
 
 def require_images(shape: Sequence[int], ops: Sequence[Geometric]) -> None:
@@ -140,7 +144,8 @@ class WholePixels:
         mirror image column d comes from column d + W - t.
         """
         tall, wide = height + 2 * self._pad, width + 2 * self._pad
-        (sign_x, sign_y), (right, down) = matrices[:, (0, 1), (0, 1)].long().unbind(1), matrices[:, :2, 2].long().unbind(1)
+        sign_x, sign_y = matrices[:, 0, 0].long(), matrices[:, 1, 1].long()
+        right, down = matrices[:, 0, 2].long(), matrices[:, 1, 2].long()
         column = self._pad - right + sign_x.lt(0) * (width + tall * wide)
         row = self._pad - sign_y * down - sign_y.lt(0).long()
         return torch.stack([row * wide + column, sign_y * wide], dim=1)
@@ -224,11 +229,15 @@ def resample(images: Tensor, matrices: Tensor, padding: Padding) -> Tensor:
     """
     count, _, height, width = images.shape
     if matrices.shape != (count, 3, 3):
-        raise ShapeError(f"matrices must be (N, 3, 3) = ({count}, 3, 3), got {tuple(matrices.shape)}: give one for each image")
+        raise ShapeError(
+            f"matrices must be (N, 3, 3) = ({count}, 3, 3), got {tuple(matrices.shape)}: give one for each image"
+        )
     grid = torch.stack(_source_points(matrices, height, width, padding), dim=3)  # (N, H, W, 2), in [-1, 1]
     outside = "zeros" if padding == "zero" else "border"
     given = images if images.is_floating_point() else images.float()
-    result = functional.grid_sample(given, grid.to(given.dtype), mode="bilinear", padding_mode=outside, align_corners=False)
+    result = functional.grid_sample(
+        given, grid.to(given.dtype), mode="bilinear", padding_mode=outside, align_corners=False
+    )
     if not images.is_floating_point():
         result = result.round_().to(images.dtype)
     return result.contiguous(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainwell.core.shelves import preprocessings
 from trainwell.core.units import Amount, Fraction, Positive
 from trainwell.data.preprocessing.fitting import (
+    NOT_FITTED,
     Share,
     check_train,
     deviation,
@@ -51,10 +52,12 @@ class Elementwise:
         low, high = extremes(train, "value")
         constant = int((low == high).sum())
         if constant:
-            self.notes = (f"{constant} of {low.numel()} features never change in the train split: they are left centred",)
+            self.notes = (
+                f"{constant} of {low.numel()} features never change in the train split: they are left centred",
+            )
 
     def _hold(self, centre: Tensor, scale: Tensor) -> None:
-        self._centre, self._scale = centre, scale
+        self._centre, self._scale = centre.contiguous(), scale.contiguous()
         self._ready.clear()
         self.notes = ()
 
@@ -87,7 +90,7 @@ class Elementwise:
         key = (inputs.shape[1:], inputs.device, work)
         if key not in self._ready:
             if self._centre is None or self._scale is None:
-                raise DataInvalid("preprocessing was applied before it was fitted: call fit(train) or load_state(state) first")
+                raise DataInvalid(NOT_FITTED)
             held = []
             for constant in (self._centre, self._scale, -self._centre * self._scale):
                 try:
@@ -108,7 +111,7 @@ class Elementwise:
             DataInvalid: nothing was fitted or loaded.
         """
         if self._centre is None or self._scale is None:
-            raise DataInvalid("preprocessing has no state before it is fitted: call fit(train) first")
+            raise DataInvalid(NOT_FITTED)
         return {"centre": self._centre.clone(), "scale": self._scale.clone()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -184,7 +187,7 @@ def channel_mean() -> Elementwise:
     return Elementwise(_centred("channel"))
 
 
-@preprocessings.card(source="LeCun et al. 1998, \"Efficient BackProp\", section 4.3")
+@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3', default_for=("images",))
 def standardize(*, epsilon: Amount = 0.0) -> Elementwise:
     """Subtract the mean and divide by the standard deviation of each channel (or feature).
 
@@ -199,7 +202,7 @@ def standardize(*, epsilon: Amount = 0.0) -> Elementwise:
     return Elementwise(_standardized("channel", epsilon))
 
 
-@preprocessings.card(source="LeCun et al. 1998, \"Efficient BackProp\", section 4.3")
+@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3', default_for=("features",))
 def standardize_features(*, epsilon: Amount = 0.0) -> Elementwise:
     """Standardize each feature by itself; for images, each pixel and channel of its own.
 
@@ -214,7 +217,7 @@ def standardize_features(*, epsilon: Amount = 0.0) -> Elementwise:
     return Elementwise(_standardized("value", epsilon))
 
 
-@preprocessings.card(source="LeCun et al. 1998, \"Efficient BackProp\", section 4.3 (scaling of inputs)")
+@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3 (scaling of inputs)')
 def minmax() -> Elementwise:
     """Map the smallest training value of each channel (or feature) to -1 and the largest to 1.
 

@@ -4,7 +4,7 @@ Sums run over chunks, so memory-mapped splits are read once a pass and never cop
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ FIT_VALUES = 2**29
 # Samples that a stream is asked for to fit: the mean is known to 0.2 / sqrt(4096) = 0.003 likewise.
 STREAM_SAMPLES = 4096
 CHUNK_VALUES = 2**20
+
+NOT_FITTED = "preprocessing was used before it was fitted: call fit(train) or load_state(state) first"
 
 Share = Literal["value", "channel"]
 
@@ -61,7 +63,7 @@ class Samples(Protocol):
 
 def fit_on(preprocessing: Preprocessing, train: Samples, *, seed: int) -> str:
     """Fit on the train split, or on a sample of it that `seed` draws where it is very large; say which, in words."""
-    inputs = getattr(train, "inputs", None)
+    inputs: Any = getattr(train, "inputs", None)
     count = len(train)
     values = train.gather(torch.zeros(1, dtype=torch.int64)).inputs.numel()
     most = max(1, FIT_VALUES // values) if inputs is not None else STREAM_SAMPLES
@@ -70,7 +72,8 @@ def fit_on(preprocessing: Preprocessing, train: Samples, *, seed: int) -> str:
         chosen = Chance(seed, "preprocessing").permutation(0, count)[:most].sort().values
     elif inputs is None:
         chosen = torch.arange(count)
-    preprocessing.fit(inputs if inputs is not None and chosen is None else train.gather(chosen).inputs)
+    taken: Tensor = inputs if chosen is None else train.gather(chosen).inputs
+    preprocessing.fit(taken)
     if count <= most:
         return f"fitted on all {count} training samples"
     return f"fitted on {most} of {count} training samples, drawn by seed {seed}: more would hardly move the statistics"
@@ -101,7 +104,7 @@ def check_train(train: Tensor) -> None:
             "give the train split as one tensor"
         )
     if train.is_floating_point():
-        bad = ~torch.stack([row.isfinite().all() for row in train.split(256)])
+        bad = ~torch.stack([row.isfinite().all() for row in torch.split(train, 256)])
         if bad.any():
             block = 256 * int(bad.nonzero()[0])
             first = block + int((~train[block : block + 256].flatten(1).isfinite().all(1)).nonzero()[0])
@@ -149,7 +152,7 @@ def covariance(train: Tensor) -> tuple[Tensor, Tensor]:
     rows = train.flatten(1)
     centre = _total(piece.sum(0) for piece in chunks(rows)) / rows.shape[0]
     total = torch.zeros(centre.numel(), centre.numel(), dtype=torch.float64)
-    for block in rows.split(max(256, centre.numel())):
+    for block in torch.split(rows, max(256, centre.numel())):
         centred = block.to(torch.float64) - centre
         total.addmm_(centred.T, centred)
     return centre, total / max(train.shape[0] - 1, 1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trainwell.core.shelves import preprocessings
 from trainwell.core.units import Amount
-from trainwell.data.preprocessing.fitting import check_train, covariance, take_state
+from trainwell.data.preprocessing.fitting import NOT_FITTED, check_train, covariance, take_state
 from trainwell.errors import DataInvalid, ShapeError
 
 # The covariance of D values is D x D, and its axes take time in D^3: about 40 s on 2 cores at this size.
@@ -53,8 +53,8 @@ class Projection:
         values = train[0].numel()
         if values > MOST_VALUES:
             raise DataInvalid(
-                f"PCA and whitening need the covariance of all values of a sample, at most {MOST_VALUES}, but samples of "
-                f"shape {tuple(train.shape[1:])} have {values}: use smaller images, or preprocessing standardize"
+                f"PCA and whitening need the covariance of all values of a sample, at most {MOST_VALUES}, but samples "
+                f"of shape {tuple(train.shape[1:])} have {values}: use smaller images, or preprocessing standardize"
             )
         unit = 1.0 if train.is_floating_point() else 1 / 255
         mean, spread = covariance(train)
@@ -89,7 +89,7 @@ class Projection:
 
     def _constants(self, inputs: Tensor, work: torch.dtype) -> tuple[Tensor, Tensor]:
         if self._mean is None or self._matrix is None:
-            raise DataInvalid("preprocessing was applied before it was fitted: call fit(train) or load_state(state) first")
+            raise DataInvalid(NOT_FITTED)
         if inputs[:1].numel() not in (0, self._mean.numel()):
             raise ShapeError(
                 f"preprocessing was fitted on samples of {self._mean.numel()} values, got samples of shape "
@@ -107,7 +107,7 @@ class Projection:
             DataInvalid: nothing was fitted or loaded.
         """
         if self._mean is None or self._matrix is None:
-            raise DataInvalid("preprocessing has no state before it is fitted: call fit(train) first")
+            raise DataInvalid(NOT_FITTED)
         return {"mean": self._mean.clone(), "matrix": self._matrix.clone()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -126,7 +126,7 @@ def _signed(axes: Tensor) -> Tensor:
     return axes * torch.where(largest < 0, -1.0, 1.0)
 
 
-@preprocessings.card(source="LeCun et al. 1998, \"Efficient BackProp\", section 4.3 (Karhunen-Loeve expansion)")
+@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3 (Karhunen-Loeve expansion)')
 def pca() -> Projection:
     """Rotate to the principal axes, so that no two inputs are correlated.
 
@@ -136,7 +136,7 @@ def pca() -> Projection:
     return Projection("rotate", 0.0)
 
 
-@preprocessings.card(source="LeCun et al. 1998, \"Efficient BackProp\", section 4.3")
+@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3')
 def pca_whiten(*, epsilon: Amount = 1e-5) -> Projection:
     """Rotate to the principal axes and give each of them variance 1.
 
@@ -149,8 +149,8 @@ def pca_whiten(*, epsilon: Amount = 1e-5) -> Projection:
     return Projection("whiten", epsilon)
 
 
-@preprocessings.card("zca", source="Bell and Sejnowski 1997, \"The 'independent components' of natural scenes are edge filters\"")
-def zca_whiten(*, epsilon: Amount = 1e-5) -> Projection:
+@preprocessings.card(source="Bell and Sejnowski 1997, Vision Research 37(23), section 4")
+def zca(*, epsilon: Amount = 1e-5) -> Projection:
     """Whiten, then rotate back, so that the result still looks like the image, with its edges raised.
 
     Cures: correlated neighbours, for convolutions too. Costs: D^2 products a sample.

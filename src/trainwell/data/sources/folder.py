@@ -141,7 +141,7 @@ def folder(location: str) -> Samples:
 def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[str]]:
     """Return the user's split folders; a folder called `train` that holds images itself is a class (of vehicles)."""
     named = [folder for folder in top if folder.name.lower() in SPLIT_WORDS]
-    over_classes = [folder for folder in named if any(e.is_dir() and not e.name.startswith(".") for e in os.scandir(folder))]
+    over_classes = [folder for folder in named if _sub_folders(folder)]
     if not any(SPLIT_WORDS[folder.name.lower()] == "train" for folder in over_classes):
         if named and len(named) == len(top):
             raise DataInvalid(
@@ -168,8 +168,12 @@ def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[s
     if list(parts) == ["train"]:
         notes.append("only the folder train holds classes: val and test are split from it")
     else:
-        notes.append("the splits are yours: " + ", ".join(folder.name for folder in parts.values()))
+        notes.append("the splits are yours: " + ", ".join(parts[s].name for s in ("train", "val", "test") if s in parts))
     return parts, notes
+
+
+def _sub_folders(folder: Path) -> list[str]:
+    return [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _read(walk: _Walk, parts: dict[str, Path], root: Path, top: list[Path]) -> dict[str, tuple[Path, list[Path]]]:
@@ -194,7 +198,7 @@ def _classes(walk: _Walk, place: Path, folders: list[Path]) -> dict[str, list[Pa
         )
     if len(found) == 1:
         (name,) = found
-        inner = [entry.name for entry in sorted(os.scandir(place / name), key=lambda e: e.name) if entry.is_dir()]
+        inner = _sub_folders(place / name)
         if len(inner) > 1:
             raise DataInvalid(
                 f"{place} holds one folder only, {name}, which holds {len(inner)} folders ({first_rows(inner)}): "

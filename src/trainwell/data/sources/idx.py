@@ -14,7 +14,7 @@ from trainwell.errors import DataInvalid
 
 _UBYTE = 8  # the third byte of the header: unsigned bytes follow
 _MAXIMUM_BYTES = 2**36
-_DEEPER = (".", "raw", "*/raw")  # MNIST/raw is where other libraries put the files
+_DEEPER = ("raw", "*/raw")  # MNIST/raw is where other libraries put the files
 
 
 def _is_idx(path: Path) -> bool:
@@ -23,7 +23,9 @@ def _is_idx(path: Path) -> bool:
 
 
 def _folder_of(path: Path) -> Path | None:
-    places = [place for pattern in _DEEPER for place in sorted(path.glob(pattern))] if path.is_dir() else []
+    if not path.is_dir():
+        return None
+    places = [path, *(place for pattern in _DEEPER for place in sorted(path.glob(pattern)) if place.is_dir())]
     return next((place for place in places if any(_is_idx(entry) for entry in place.iterdir())), None)
 
 
