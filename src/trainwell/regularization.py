@@ -42,7 +42,7 @@ def clip_gradient_norm(params: Iterable[Tensor], max_norm: float) -> Tensor:
     gradients = [parameter.grad for parameter in params if parameter.grad is not None]
     if not gradients:
         return torch.zeros(())
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # pyright: ignore[reportPrivateImportUsage]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # pyright: ignore[reportPrivateImportUsage]
     torch._foreach_mul_(gradients, (max_norm / norm).clamp_(max=1.0))  # pyright: ignore[reportPrivateImportUsage]
     return norm
 

@@ -41,11 +41,13 @@ def ready(card: Card, folder: Path, *, seed: int = 0, threads: int = 1) -> Prepa
 
 
 def test_the_card_says_what_the_source_is(card: Card) -> None:
-    assert card.summary.endswith(".") and len(card.summary) < 130
+    assert card.summary.endswith(".")
+    assert len(card.summary) < 130
     assert card.needs in ((), ("location",))
     assert inspect.getdoc(card.builder)
     if card.needs:
-        assert callable(card.traits["accepts"]) and callable(card.traits["example"])
+        assert callable(card.traits["accepts"])
+        assert callable(card.traits["example"])
         assert card.traits["takes"].startswith("a ")
 
 
@@ -53,11 +55,13 @@ def test_samples_are_labelled_and_of_one_kind(card: Card, tmp_path: Path) -> Non
     samples = read(card, tmp_path)
     assert len(samples) == len(samples.labels) == len(samples.splits) > 0
     assert samples.labels.dtype == np.int64
-    assert samples.labels.min() == 0 and samples.labels.max() == len(samples.classes) - 1
+    assert samples.labels.min() == 0
+    assert samples.labels.max() == len(samples.classes) - 1
     assert len(set(samples.classes)) == len(samples.classes) >= 2
     assert set(samples.splits) <= {"", "train", "val", "test"}
     if samples.files is not None:
-        assert len(samples.files) == len(samples) and all(file.is_file() for file in samples.files)
+        assert len(samples.files) == len(samples)
+        assert all(file.is_file() for file in samples.files)
     if samples.arrays is not None:
         assert len(samples.arrays) == len(samples)
         assert samples.arrays.dtype in (torch.uint8, torch.float32)
@@ -67,7 +71,8 @@ def test_samples_are_labelled_and_of_one_kind(card: Card, tmp_path: Path) -> Non
 
 def test_the_same_place_gives_the_same_samples(card: Card, tmp_path: Path) -> None:
     one, other = read(card, tmp_path / "one"), read(card, tmp_path / "two")
-    assert np.array_equal(one.labels, other.labels) and one.classes == other.classes
+    assert np.array_equal(one.labels, other.labels)
+    assert one.classes == other.classes
     if one.arrays is not None and other.arrays is not None:
         assert torch.equal(one.arrays, other.arrays)
 
@@ -88,7 +93,8 @@ def test_it_can_be_prepared_and_the_result_is_a_function_of_content_and_seed(car
         assert batch.inputs.shape == (len(mine), *one.input_shape)
         assert torch.equal(batch.inputs, yours.gather(torch.arange(len(yours))).inputs)
         assert torch.equal(batch.targets, yours.targets)
-        assert 0 <= int(batch.targets.min()) and int(batch.targets.max()) < len(one.classes)
+        assert int(batch.targets.min()) >= 0
+        assert int(batch.targets.max()) < len(one.classes)
         assert one.name(name, 0)
     assert one.summary["fingerprint"] == other.summary["fingerprint"]
     assert json.loads(json.dumps(one.summary)) == one.summary

@@ -1,7 +1,6 @@
 """From a source to stores: what is decided and said, what never changes, and what is refused."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,11 @@ import torch
 from PIL import Image
 
 from trainwell.data.badfiles import FilesInvalid
+from trainwell.data.pairs import Pair, join_pairs
 from trainwell.data.prepare import DataSpec, Prepared, prepare
 from trainwell.data.samples import infer_source
+from trainwell.data.store import Store
+from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid, NameUnknown, OptionInvalid
 
 
@@ -42,10 +44,15 @@ def choice(prepared: Prepared, field: str) -> tuple[Any, str]:
     return next((choice.value, choice.reason) for choice in prepared.choices if choice.field == field)
 
 
+def inputs(store: Store | StreamStore) -> torch.Tensor:
+    assert isinstance(store, Store)
+    return store.inputs
+
+
 def same(one: Prepared, other: Prepared) -> bool:
     parts = zip(one.stores.items(), other.stores.items(), strict=True)
     return all(
-        name == twin and torch.equal(mine.inputs, yours.inputs) and torch.equal(mine.targets, yours.targets)
+        name == twin and torch.equal(inputs(mine), inputs(yours)) and torch.equal(mine.targets, yours.targets)
         for (name, mine), (twin, yours) in parts
     )
 
@@ -53,13 +60,14 @@ def same(one: Prepared, other: Prepared) -> bool:
 def test_a_folder_becomes_three_stores_of_its_own_pixels(photos: Path) -> None:
     prepared = ready(photos)
     assert {name: len(store) for name, store in prepared.stores.items()} == {"train": 14, "val": 2, "test": 4}
-    assert prepared.classes == ("cat", "dog") and prepared.input_shape == (3, 12, 12)
+    assert prepared.classes == ("cat", "dog")
+    assert prepared.input_shape == (3, 12, 12)
     for split, store in prepared.stores.items():
         for index in range(len(store)):
             name = prepared.name(split, index)
             assert name.startswith(prepared.classes[int(store.targets[index])])
             original = np.asarray(Image.open(photos / name))
-            assert np.array_equal(store.inputs[index].permute(1, 2, 0).numpy(), original)
+            assert np.array_equal(inputs(store)[index].permute(1, 2, 0).numpy(), original)
 
 
 def test_the_result_does_not_depend_on_threads_file_names_or_repetition(photos: Path, tmp_path: Path) -> None:
@@ -69,7 +77,9 @@ def test_the_result_does_not_depend_on_threads_file_names_or_repetition(photos: 
         file.rename(file.with_name(f"renamed-{number}.png"))
     renamed = ready(photos)
     assert same(first, renamed)
-    assert all(first.summary[key] == renamed.summary[key] for key in ("fingerprint", "fingerprints", "membership", "counts"))
+    assert all(
+        first.summary[key] == renamed.summary[key] for key in ("fingerprint", "fingerprints", "membership", "counts")
+    )
     assert not same(first, ready(photos, seed=1))
 
 
@@ -77,12 +87,19 @@ def test_the_summary_is_plain_and_complete(photos: Path) -> None:
     (photos / ".ipynb_checkpoints").mkdir()
     summary = ready(photos).summary
     assert json.loads(json.dumps(summary)) == summary
-    assert summary["counts"] == {"train": {"cat": 7, "dog": 7}, "val": {"cat": 1, "dog": 1}, "test": {"cat": 2, "dog": 2}}
+    assert summary["counts"] == {
+        "train": {"cat": 7, "dog": 7},
+        "val": {"cat": 1, "dog": 1},
+        "test": {"cat": 2, "dog": 2},
+    }
     assert summary["samples"] == {"train": 14, "val": 2, "test": 4}
-    assert summary["source"] == "folder" and summary["storage"] == "memory" and summary["bad_files"] == []
+    assert summary["source"] == "folder"
+    assert summary["storage"] == "memory"
+    assert summary["bad_files"] == []
     assert any(".ipynb_checkpoints" in note for note in summary["notes"])
     assert len(summary["fingerprint"]) == len(summary["membership"]) == 64
-    assert "simplejpeg" in summary["decoder"]["jpeg"] and "bilinear" in summary["decoder"]["kernel"]
+    assert "simplejpeg" in summary["decoder"]["jpeg"]
+    assert "bilinear" in summary["decoder"]["kernel"]
     assert summary["form"] == {"height": 12, "width": 12, "channels": 3, "resize": "crop"}
 
 
@@ -94,7 +111,8 @@ def test_small_oblong_images_are_kept_oblong(tmp_path: Path) -> None:
     for seed in range(8):
         picture(tmp_path / "ab"[seed % 2] / f"{seed}.png", seed, height=6, width=10)
     prepared = ready(tmp_path)
-    assert prepared.input_shape == (3, 6, 10) and choice(prepared, "data.image_size")[0] == "keep"
+    assert prepared.input_shape == (3, 6, 10)
+    assert choice(prepared, "data.image_size")[0] == "keep"
 
 
 def test_mixed_sizes_become_squares_and_the_reason_is_given(tmp_path: Path) -> None:
@@ -103,9 +121,12 @@ def test_mixed_sizes_become_squares_and_the_reason_is_given(tmp_path: Path) -> N
     prepared = ready(tmp_path)
     assert prepared.input_shape == (3, 64, 64)
     value, reason = choice(prepared, "data.image_size")
-    assert value == 64 and reason.startswith("images have 8 sizes (median shorter side 103)")
+    assert value == 64
+    assert reason.startswith("images have 8 sizes (median shorter side 103)")
     assert ready(tmp_path, image_size=32, resize="pad").input_shape == (3, 32, 32)
-    with pytest.raises(DataInvalid, match="image_size=keep needs images of one size, got 8 sizes, such as 150x100 and 150x107"):
+    with pytest.raises(
+        DataInvalid, match="image_size=keep needs images of one size, got 8 sizes, such as 150x100 and 150x107"
+    ):
         ready(tmp_path, image_size="keep")
 
 
@@ -141,7 +162,10 @@ def spoil(root: Path) -> set[str]:
     Image.fromarray(pixels(50, 64, 64)).save(root / "cat" / "full.jpg")
     cut = (root / "cat" / "full.jpg").read_bytes()
     (root / "cat" / "full.jpg").write_bytes(cut[: len(cut) // 2])
-    return {f"cat/{name}" for name in ("bomb.png", "short.png", "empty.png", "text.jpg", "other.jpg", "gone.png", "full.jpg")}
+    return {
+        f"cat/{name}"
+        for name in ("bomb.png", "short.png", "empty.png", "text.jpg", "other.jpg", "gone.png", "full.jpg")
+    }
 
 
 def test_all_bad_files_are_named_at_once(photos: Path) -> None:
@@ -150,9 +174,17 @@ def test_all_bad_files_are_named_at_once(photos: Path) -> None:
         ready(photos)
     assert {str(bad.path.relative_to(photos)) for bad in caught.value.files} == names
     words = str(caught.value)
-    assert f"7 of 27 image files in {photos} cannot be used" in words and "leave them out with --skip-bad" in words
-    for part in ("cat/empty.png is empty (0 bytes)", "cat/text.jpg is no image", "cat/other.jpg holds a PNG image, not what its ending .jpg says",
-                 "cat/bomb.png holds more than", "cat/gone.png cannot be read", "cat/full.jpg is cut short", "cat/short.png is cut short"):  # fmt: skip
+    assert f"7 of 27 image files in {photos} cannot be used" in words
+    assert "leave them out with --skip-bad" in words
+    for part in (
+        "cat/empty.png is empty (0 bytes)",
+        "cat/text.jpg is no image",
+        "cat/other.jpg holds a PNG image, not what its ending .jpg says",
+        "cat/bomb.png holds more than",
+        "cat/gone.png cannot be read",
+        "cat/full.jpg is cut short",
+        "cat/short.png is cut short",
+    ):
         assert part in words
 
 
@@ -160,7 +192,7 @@ def test_a_file_that_fails_only_in_decoding_is_named_too(photos: Path) -> None:
     whole = bytearray((photos / "cat" / "01.png").read_bytes())
     whole[len(whole) // 2] ^= 255
     (photos / "cat" / "01.png").write_bytes(whole)
-    with pytest.raises(FilesInvalid, match="1 of 20 image files .*cat/01.png is damaged"):
+    with pytest.raises(FilesInvalid, match=r"1 of 20 image files .*cat/01.png is damaged"):
         ready(photos)
     prepared = ready(photos, skip_bad=True)
     assert sum(prepared.summary["samples"].values()) == 19
@@ -179,7 +211,7 @@ def test_skipped_files_are_left_out_and_written_down(photos: Path) -> None:
         for index in range(len(store)):
             name = prepared.name(split, index)
             assert name.startswith(prepared.classes[int(store.targets[index])])
-            assert np.array_equal(store.inputs[index].permute(1, 2, 0).numpy(), np.asarray(Image.open(photos / name)))
+            assert np.array_equal(inputs(store)[index].permute(1, 2, 0).numpy(), np.asarray(Image.open(photos / name)))
 
 
 def test_only_bad_files_are_refused_even_when_skipped(tmp_path: Path) -> None:
@@ -213,7 +245,10 @@ def test_training_copies_of_held_out_files_are_left_out(tmp_path: Path) -> None:
     assert prepared.summary["left_out"] == [{"sample": "train/a/0.png", "same_as": "val/a/v0.png", "split": "val"}]
     assert prepared.summary["samples"] == {"train": 7, "val": 2}
     assert prepared.stores.test is None
-    assert any("1 samples are identical to held-out ones and were left out: train/a/0.png = val/a/v0.png" in n for n in prepared.notes)
+    assert any(
+        "1 samples are identical to held-out ones and were left out: train/a/0.png = val/a/v0.png" in n
+        for n in prepared.notes
+    )
 
 
 def test_beyond_the_memory_budget_a_pack_on_disk_holds_the_same_images(photos: Path, tmp_path: Path) -> None:
@@ -225,20 +260,23 @@ def test_beyond_the_memory_budget_a_pack_on_disk_holds_the_same_images(photos: P
 
 
 def test_beyond_the_memory_budget_without_a_cache_is_refused(photos: Path) -> None:
-    with pytest.raises(DataInvalid, match="over the memory budget of .* GiB, and there is no cache folder"):
+    with pytest.raises(DataInvalid, match=r"over the memory budget of .* GiB, and there is no cache folder"):
         ready(photos, memory_gib=1e-6)
 
 
 def test_the_budget_is_half_of_what_is_free(photos: Path) -> None:
     value, reason = choice(ready(photos), "data.memory_gib")
-    assert value > 0 and reason.startswith("half of the ") and reason.endswith("GiB of memory that is free")
+    assert value > 0
+    assert reason.startswith("half of the ")
+    assert reason.endswith("GiB of memory that is free")
 
 
 def test_decoding_reports_its_progress(photos: Path) -> None:
     seen: list[tuple[int, int]] = []
     spec = DataSpec(source="folder", location=str(photos))
     prepare(spec, seed=0, threads=1, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (20, 20) and seen == sorted(seen)
+    assert seen[-1] == (20, 20)
+    assert seen == sorted(seen)
 
 
 def test_arrays_are_resized_and_recoloured_like_files(photos: Path) -> None:
@@ -252,17 +290,16 @@ def test_arrays_are_resized_and_recoloured_like_files(photos: Path) -> None:
         for index in range(len(store)):
             seed = int(Path(from_files.name(split, index)).stem)
             other, place = rows[seed]
-            assert torch.equal(dict(from_arrays.stores.items())[other].inputs[place], store.inputs[index])
+            assert torch.equal(inputs(getattr(from_arrays.stores, other))[place], inputs(store)[index])
     assert prepare(DataSpec(color="grey"), given=(x, y), seed=0, threads=1).input_shape == (1, 12, 12)
-    grey = prepare(DataSpec(color="rgb"), given=(x[..., 0], y), seed=0, threads=1).stores.train.inputs
-    assert grey.shape[1] == 3 and torch.equal(grey[:, 0], grey[:, 2])
+    grey = inputs(prepare(DataSpec(color="rgb"), given=(x[..., 0], y), seed=0, threads=1).stores.train)
+    assert grey.shape[1] == 3
+    assert torch.equal(grey[:, 0], grey[:, 2])
 
 
 def test_other_channels_can_only_be_kept() -> None:
     x = torch.rand(20, 5, 8, 8)
     y = torch.arange(20) % 2
-    from trainwell.data.pairs import Pair, join_pairs
-
     samples = join_pairs([Pair("", x, y)], layout="NCHW")
     assert prepare(DataSpec(), given=samples, seed=0, threads=1).input_shape == (5, 8, 8)
     with pytest.raises(DataInvalid, match="images of 5 channels can only be kept as they are"):
@@ -274,9 +311,23 @@ def test_other_channels_can_only_be_kept() -> None:
     [
         (DataSpec(source="folder", location="/no/such/place"), DataInvalid, "/no/such/place does not exist"),
         (DataSpec(source="folder"), DataInvalid, "the source folder reads a folder .*: give its path as location"),
+        (
+            DataSpec(val_fraction=0.5, test_fraction=0.5),
+            DataInvalid,
+            "leave nothing to train on: their sum must be below 1",
+        ),
+        (DataSpec(source="points", image_size=32), DataInvalid, "features of 2 numbers, not images: image_size=32"),
         (DataSpec(source="digit"), NameUnknown, r"no source is called 'digit': did you mean 'digits'\?"),
-        (DataSpec(source="points", options={"knid": "xor"}), OptionInvalid, r"points has no option 'knid': did you mean 'kind'\?"),
-        (DataSpec(source="points", options={"kind": "moon"}), OptionInvalid, "points:kind must be one of 'moons', 'circles'"),
+        (
+            DataSpec(source="points", options={"knid": "xor"}),
+            OptionInvalid,
+            r"points has no option 'knid': did you mean 'kind'\?",
+        ),
+        (
+            DataSpec(source="points", options={"kind": "moon"}),
+            OptionInvalid,
+            "points:kind must be one of 'moons', 'circles'",
+        ),
     ],
 )
 def test_a_wrong_spec_is_refused_with_its_cure(spec: DataSpec, error: type[Exception], words: str) -> None:
@@ -288,7 +339,10 @@ def test_a_users_words_find_their_source(photos: Path, tmp_path: Path, monkeypat
     np.savez(tmp_path / "a.npz", x=0)
     (tmp_path / "t.CSV").write_text("a,b\n")
     monkeypatch.chdir(tmp_path)
-    found: Callable[[str], tuple[str, str]] = lambda text: infer_source(text)[:2]
+
+    def found(text: str) -> tuple[str, str]:
+        return infer_source(text)[:2]
+
     assert found("digits") == ("digits", "")
     assert found("points:kind=moons,noise=0.2") == ("points", "")
     assert found("photos/") == ("folder", "photos")
@@ -308,7 +362,10 @@ def test_a_users_words_find_their_source(photos: Path, tmp_path: Path, monkeypat
         ("photoss/cat", "did you mean 'photos'?"),
         ("xyz", "holds nothing like it. Give the path of"),
         ("notes.txt", "no source reads the file notes.txt: give the path of"),
-        ("folder", "the source folder reads a folder with one sub-folder of images a class: write its path, or folder:PATH"),
+        (
+            "folder",
+            "the source folder reads a folder with one sub-folder of images a class: write its path, or folder:PATH",
+        ),
         ("", "no source of data is named"),
     ],
 )

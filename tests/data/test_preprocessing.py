@@ -5,11 +5,13 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch.utils.data import Dataset
 
 from trainwell.core.shelves import preprocessings
 from trainwell.data.preprocessing import fitting
 from trainwell.data.preprocessing.fitting import fit_on
 from trainwell.data.store import Store
+from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid, RunDamaged, ShapeError
 
 
@@ -200,3 +202,22 @@ def test_a_fit_on_a_store_reads_all_or_a_seeded_sample_and_says_which(monkeypatc
     fit_on(again, store, seed=0)
     assert torch.equal(part.state()["centre"], again.state()["centre"])
     assert not torch.equal(part.state()["centre"], whole.state()["centre"])
+
+
+class Counting(Dataset):
+    """Features that are their own row number."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        return torch.tensor([float(row)]), 0
+
+
+def test_a_stream_is_fitted_on_samples_that_are_asked_for(monkeypatch):
+    stream = StreamStore(Counting(), torch.zeros(9, dtype=torch.int64), torch.arange(9), seed=0)
+    made = preprocessings.build("standardize")
+    assert fit_on(made, stream, seed=0) == "fitted on all 9 training samples"
+    assert made.state()["centre"].tolist() == [4.0]
+    monkeypatch.setattr(fitting, "STREAM_SAMPLES", 3)
+    assert "fitted on 3 of 9 training samples" in fit_on(made, stream, seed=0)

@@ -19,11 +19,14 @@ def points(**options: Any) -> tuple[np.ndarray, np.ndarray, Samples]:
 
 def test_digits_hold_every_level_of_the_original() -> None:
     samples = sources.build("digits")
-    assert samples.arrays is not None and samples.arrays.shape == (1797, 8, 8, 1)
+    assert samples.arrays is not None
+    assert samples.arrays.shape == (1797, 8, 8, 1)
     levels = np.rint(samples.arrays[..., 0].numpy() * (16 / 255))
-    assert np.array_equal(levels, load_digits().images)
-    assert np.array_equal(samples.labels, load_digits().target)
-    assert samples.arrays.max() == 255 and samples.arrays.min() == 0
+    original: Any = load_digits()
+    assert np.array_equal(levels, original.images)
+    assert np.array_equal(samples.labels, original.target)
+    assert samples.arrays.max() == 255
+    assert samples.arrays.min() == 0
 
 
 KINDS = ["moons", "circles", "xor", "spirals", "ring", "modes"]
@@ -32,11 +35,14 @@ KINDS = ["moons", "circles", "xor", "spirals", "ring", "modes"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_points_are_balanced_float32_and_seeded(kind: str) -> None:
     x, y, samples = points(kind=kind, samples=501)
-    assert x.dtype == np.float32 and x.shape == (501, 2) and np.isfinite(x).all()
+    assert x.dtype == np.float32
+    assert x.shape == (501, 2)
+    assert np.isfinite(x).all()
     assert np.bincount(y).tolist() == [251, 250]
     assert samples.kind == "features"
     again, other = points(kind=kind, samples=501)[0], points(kind=kind, samples=501, seed=1)[0]
-    assert np.array_equal(x, again) and not np.array_equal(x, other)
+    assert np.array_equal(x, again)
+    assert not np.array_equal(x, other)
 
 
 def test_ring_points_are_those_with_norm_from_1_to_2() -> None:
@@ -73,7 +79,8 @@ def test_moons_are_half_circles_that_reach_into_each_other() -> None:
     x, y, _ = points(kind="moons", noise=0)
     np.testing.assert_allclose(np.linalg.norm(x[y == 0], axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(x[y == 1] - [1, 0.5], axis=1), 1, atol=1e-6)
-    assert (x[y == 0][:, 1] >= -1e-6).all() and (x[y == 1][:, 1] <= 0.5 + 1e-6).all()
+    assert (x[y == 0][:, 1] >= -1e-6).all()
+    assert (x[y == 1][:, 1] <= 0.5 + 1e-6).all()
 
 
 def test_spirals_are_each_other_turned_by_half_a_turn() -> None:

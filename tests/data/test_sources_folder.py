@@ -89,11 +89,20 @@ def test_a_val_class_that_train_lacks_is_refused_with_a_guess(tmp_path: Path) ->
 
 
 def test_hidden_and_foreign_files_are_left_out_and_said(tmp_path: Path) -> None:
-    fill(tmp_path, "cat/1.png", "dog/1.png", ".ipynb_checkpoints/1.png", "cat/.hidden.png", "cat/.ipynb_checkpoints/1.png", "loose.png")
+    fill(
+        tmp_path,
+        "cat/1.png",
+        "dog/1.png",
+        ".ipynb_checkpoints/1.png",
+        "cat/.hidden.png",
+        "cat/.ipynb_checkpoints/1.png",
+        "loose.png",
+    )
     (tmp_path / "cat" / "Thumbs.db").write_bytes(b"x")
     (tmp_path / "readme.txt").write_text("x")
     samples = read(tmp_path)
-    assert samples.classes == ("cat", "dog") and len(samples) == 2
+    assert samples.classes == ("cat", "dog")
+    assert len(samples) == 2
     said = " | ".join(samples.notes)
     assert "3 hidden files or folders were ignored: .ipynb_checkpoints, cat/.hidden.png, cat/.ipynb_checkpoints" in said
     assert "2 files are no images by their extension and were left out: readme.txt, cat/Thumbs.db" in said
@@ -119,12 +128,14 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 def test_an_empty_class_folder_is_refused_by_name(tmp_path: Path) -> None:
     fill(tmp_path, "cat/1.png")
     (tmp_path / "dog").mkdir()
-    with pytest.raises(DataInvalid, match="1 of 2 class folders hold no images: .*dog; fill them or remove them"):
+    with pytest.raises(DataInvalid, match=r"1 of 2 class folders hold no images: .*dog; fill them or remove them"):
         read(tmp_path)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataInvalid, match="holds no images and no class folders: make one sub-folder of images for each class"):
+    with pytest.raises(
+        DataInvalid, match="holds no images and no class folders: make one sub-folder of images for each class"
+    ):
         read(tmp_path)
 
 

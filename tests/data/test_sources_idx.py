@@ -53,7 +53,8 @@ def test_the_folder_is_recognised_also_from_above(tmp_path: Path, place: str) ->
 def test_one_file_of_images_is_enough_to_find_its_labels(tmp_path: Path) -> None:
     make(tmp_path, "train", "t10k")
     samples = read(tmp_path / "t10k-images-idx3-ubyte")
-    assert len(samples) == 6 and set(samples.splits) == {"test"}
+    assert len(samples) == 6
+    assert set(samples.splits) == {"test"}
 
 
 def damaged(folder: Path, name: str, content: bytes) -> Path:
@@ -72,7 +73,10 @@ WHOLE = bytes([0, 0, 8, 3, 0, 0, 0, 6, 0, 0, 0, 4, 0, 0, 0, 5]) + IMAGES.tobytes
         (WHOLE[:-1], "must hold 120 bytes after its header for shape (6, 4, 5), got 119: it is truncated or damaged"),
         (WHOLE + b"x", "got more"),
         (WHOLE[:9], "says in its header that it has shape"),
-        (bytes([0, 0, 13, 3]) + WHOLE[4:], "must begin with the IDX header 00 00 08 03 (unsigned bytes, 3 axes), got 00 00 0d 03"),
+        (
+            bytes([0, 0, 13, 3]) + WHOLE[4:],
+            "must begin with the IDX header 00 00 08 03 (unsigned bytes, 3 axes), got 00 00 0d 03",
+        ),
         (bytes([0, 0, 8, 3]) + b"\xff" * 12 + WHOLE[16:], "which cannot be: it is damaged"),
         (b"<html>", "must begin with the IDX header"),
     ],
@@ -80,13 +84,14 @@ WHOLE = bytes([0, 0, 8, 3, 0, 0, 0, 6, 0, 0, 0, 4, 0, 0, 0, 5]) + IMAGES.tobytes
 def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(DataInvalid) as caught:
         read(damaged(tmp_path, "train-images-idx3-ubyte", content))
-    assert words in str(caught.value) and "train-images-idx3-ubyte" in str(caught.value)
+    assert words in str(caught.value)
+    assert "train-images-idx3-ubyte" in str(caught.value)
 
 
 def test_a_truncated_gz_is_said(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(WHOLE)[:-20])
     write_idx(tmp_path / "train-labels-idx1-ubyte", LABELS)
-    with pytest.raises(DataInvalid, match="cannot be read: .*download it again"):
+    with pytest.raises(DataInvalid, match=r"cannot be read: .*download it again"):
         read(tmp_path)
 
 

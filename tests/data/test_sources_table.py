@@ -22,7 +22,8 @@ def read(folder: Path, text: str, name: str = "table.csv", **options: Any) -> Sa
 def test_paths_are_relative_to_the_table(tmp_path: Path) -> None:
     samples = read(tmp_path, "path,label\na/1.png,cat\n/b/2.png,dog\n")
     assert samples.files == (tmp_path / "a/1.png", Path("/b/2.png"))
-    assert samples.classes == ("cat", "dog") and samples.labels.tolist() == [0, 1]
+    assert samples.classes == ("cat", "dog")
+    assert samples.labels.tolist() == [0, 1]
     assert samples.name(0) == "a/1.png"
 
 
@@ -50,7 +51,8 @@ def test_columns_are_named_by_options(tmp_path: Path) -> None:
 
 def test_without_paths_the_other_columns_are_features(tmp_path: Path) -> None:
     samples = read(tmp_path, "a,b,label,split\n1,2.5,3,train\n-1e3,0,7,test\n")
-    assert samples.kind == "features" and samples.arrays is not None
+    assert samples.kind == "features"
+    assert samples.arrays is not None
     assert torch.equal(samples.arrays, torch.tensor([[1, 2.5], [-1000, 0]]))
     assert samples.classes == ("3", "7")
     assert "its 2 other columns are features: a, b" in samples.notes[0]
@@ -61,7 +63,7 @@ def test_without_paths_the_other_columns_are_features(tmp_path: Path) -> None:
     [
         ("", {}, "is empty: its first line must name the columns"),
         ("path,label\n", {}, "holds only its first line: there are no samples below path, label"),
-        ("path,kind\n1.png,cat\n", {}, "table.csv has no label column: its columns are path, kind; name the column of labels with label=NAME"),
+        ("path,kind\n1.png,cat\n", {}, "no label column: its columns are path, kind; name the column"),
         ("path,kind\n1.png,cat\n", {"label": "kinds"}, "has no column 'kinds' for the label: did you mean 'kind'?"),
         ("path,label\n1.png,cat\n2.png\n", {}, "table.csv, line 3: 1 cells where the first line names 2 columns"),
         ("path,label\n1.png,cat\n2.png,\n", {}, "column 'label' is empty in 1 rows (lines 3)"),
@@ -69,7 +71,7 @@ def test_without_paths_the_other_columns_are_features(tmp_path: Path) -> None:
         ("path,label\n1.png,1\n2.png,nan\n", {}, "column 'label' has no label (NaN) in 1 rows (lines 3)"),
         ("path,label\n1.png,0\n2.png,-1\n", {}, "must be class ids from 0, got 1 negative ones"),
         ("path,label\n1.png,0.5\n2.png,1\n", {}, "holds fractions in 1 of 2 rows"),
-        ("path,label,split\n1.png,a,trian\n", {}, "line 2: column 'split' must be train, val, test or empty, got 'trian': did you mean 'train'"),
+        ("path,label,split\n1.png,a,trian\n", {}, "train, val, test or empty, got 'trian': did you mean 'train'"),
         ("path,path,label\n1.png,2.png,a\n", {}, "several columns called 'path'"),
         ("a,b,label\n1,x,0\n", {}, "line 2: column 'b' holds 'x', where a finite number is needed"),
         ("a,b,label\n1,,0\n", {}, "line 2: column 'b' is empty, where a finite number is needed"),
@@ -98,5 +100,5 @@ def test_files_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
         lines.append(f"{number}.png,{'ab'[number % 2]}")
     (tmp_path / "t.csv").write_text("\n".join(lines))
     spec = DataSpec(source="table", location=str(tmp_path / "t.csv"))
-    with pytest.raises(DataInvalid, match="2 of 8 image files .*: 2.png cannot be read .*; 5.png cannot be read"):
+    with pytest.raises(DataInvalid, match=r"2 of 8 image files .*: 2.png cannot be read .*; 5.png cannot be read"):
         prepare(spec, seed=0, threads=1)

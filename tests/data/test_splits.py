@@ -24,7 +24,9 @@ def make(labels: Sequence[int], splits: Sequence[str] | None = None, classes: in
     return Samples(names, np.array(labels, dtype=np.int64), given, files=files)
 
 
-def split(samples: Samples, contents: Sequence[object], seed: int = 0, val: float = 0.1, test: float = 0.2) -> Assignment:
+def split(
+    samples: Samples, contents: Sequence[object], seed: int = 0, val: float = 0.1, test: float = 0.2
+) -> Assignment:
     return assign(samples, [digest(content) for content in contents], seed=seed, val_fraction=val, test_fraction=test)
 
 
@@ -143,7 +145,10 @@ def test_blank_copies_follow_the_held_out_sample() -> None:
 
 def test_a_class_whose_training_is_all_held_out_is_refused() -> None:
     given = ["train", "train", "val", "val"]
-    with pytest.raises(DataInvalid, match="1 classes have no training samples, because their training samples are identical to held-out ones: a"):
+    with pytest.raises(
+        DataInvalid,
+        match="1 classes have no training samples, because their training samples are identical to held-out ones: a",
+    ):
         split(make([0, 1, 0, 1], given), ["x", 1, "x", 3])
 
 
@@ -155,7 +160,10 @@ def test_content_under_two_labels_stays_together_and_is_said() -> None:
 
 
 def test_a_class_that_is_a_copy_of_another_is_refused() -> None:
-    with pytest.raises(DataInvalid, match="2 classes have no sample of their own: a, b; every one is identical to a sample under another label"):
+    with pytest.raises(
+        DataInvalid,
+        match="2 classes have no sample of their own: a, b; every one is identical to a sample under another label",
+    ):
         split(make([0] * 4 + [1] * 4), [*range(4), *range(4)])
 
 

@@ -145,7 +145,7 @@ def test_a_full_disk_is_said_before_anything_is_decoded(files: list[Path], tmp_p
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(
-            DataInvalid, match="has no room for them .*: free space, name a cache folder on another disk"
+            DataInvalid, match=r"has no room for them .*: free space, name a cache folder on another disk"
         ):
             store_images(files, TARGETS, FORM, room=Room(100, cache), fingerprint="f")
     finally:
@@ -174,7 +174,9 @@ def test_a_disk_that_refuses_leaves_nothing_half_written(
 
 def test_a_cache_folder_that_cannot_be_made_is_said(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(DataInvalid, match="cannot be written to .*taken.*: name a cache folder that can be written to"):
+    with pytest.raises(
+        DataInvalid, match=r"cannot be written to .*taken.*: name a cache folder that can be written to"
+    ):
         store_images(files, TARGETS, FORM, room=Room(100, tmp_path / "taken" / "cache"), fingerprint="f")
 
 

@@ -14,7 +14,9 @@ PHOTOGRAPH_SIDE = 64  # larger or mixed images are brought to at most this side
 _STEP = 8  # sides are multiples of this, so that three halvings in a network leave whole numbers
 
 
-def choose_size(asked: int | Literal["auto", "keep"] | None, sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], AutoChoice]:
+def choose_size(
+    asked: int | Literal["auto", "keep"] | None, sizes: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, int], AutoChoice]:
     """Return (height, width) that all images are brought to, and why.
 
     Images of one size up to the kept side stay as they are. Others become squares: as large as the median
@@ -34,7 +36,8 @@ def choose_size(asked: int | Literal["auto", "keep"] | None, sizes: Sequence[tup
     if asked == "keep":
         if len(distinct) > 1:
             raise DataInvalid(
-                f"image_size=keep needs images of one size, got {len(distinct)} sizes, such as {low_width}x{low_height} and "
+                f"image_size=keep needs images of one size, got {len(distinct)} sizes, such as "
+                f"{low_width}x{low_height} and "
                 f"{high_width}x{high_height}: give a side, such as image_size=64"
             )
         return distinct[0], AutoChoice("data.image_size", "keep", "asked for")
@@ -43,7 +46,11 @@ def choose_size(asked: int | Literal["auto", "keep"] | None, sizes: Sequence[tup
         return distinct[0], AutoChoice("data.image_size", low_height if low_height == low_width else "keep", reason)
     shorter = int(np.median([min(size) for size in sizes]))
     side = min(PHOTOGRAPH_SIDE, max(_STEP, shorter // _STEP * _STEP))
-    what = f"all images are {low_width}x{low_height}" if len(distinct) == 1 else f"images have {len(distinct)} sizes (median shorter side {shorter})"
+    what = (
+        f"all images are {low_width}x{low_height}"
+        if len(distinct) == 1
+        else f"images have {len(distinct)} sizes (median shorter side {shorter})"
+    )
     reason = f"{what}: squares of {side} train fast on any machine; give image_size for finer detail"
     return (side, side), AutoChoice("data.image_size", side, reason)
 
@@ -55,7 +62,9 @@ def choose_color(asked: Literal["auto", "grey", "rgb"], channels: Sequence[int])
     if all(count == 1 for count in channels):
         return 1, AutoChoice("data.color", "grey", "all images are grey")
     grey = sum(count == 1 for count in channels)
-    reason = f"{grey} of {len(channels)} images are grey, the others are in colour" if grey else "the images are in colour"
+    reason = (
+        f"{grey} of {len(channels)} images are grey, the others are in colour" if grey else "the images are in colour"
+    )
     return 3, AutoChoice("data.color", "rgb", reason)
 
 
@@ -65,11 +74,13 @@ def choose_budget(asked: float | Literal["auto"] | None) -> tuple[int, AutoChoic
         return int(asked * 2**30), AutoChoice("data.memory_gib", asked, "asked for")
     free = available_memory()
     gib = max(0.01, round(free / 2**31, 2))
-    return int(gib * 2**30), AutoChoice("data.memory_gib", gib, f"half of the {free / 2**30:.1f} GiB of memory that is free")
+    return int(gib * 2**30), AutoChoice(
+        "data.memory_gib", gib, f"half of the {free / 2**30:.1f} GiB of memory that is free"
+    )
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that can be had without swapping: what the system says, within the container's limit."""
+    """Return the bytes of memory that can be had without swapping, within the container's limit."""
     free = memory_bytes() // 2
     meminfo = _read(Path("/proc/meminfo"))
     for line in meminfo.splitlines():
@@ -78,7 +89,14 @@ def available_memory() -> int:
     group = Path("/sys/fs/cgroup")
     limit, used = _read(group / "memory.max").strip(), _read(group / "memory.current").strip()
     if limit.isdigit() and used.isdigit():
-        cached = next((line.split()[1] for line in _read(group / "memory.stat").splitlines() if line.startswith("inactive_file ")), "0")
+        cached = next(
+            (
+                line.split()[1]
+                for line in _read(group / "memory.stat").splitlines()
+                if line.startswith("inactive_file ")
+            ),
+            "0",
+        )
         free = min(free, max(0, int(limit) - int(used) + int(cached)))
     return free
 

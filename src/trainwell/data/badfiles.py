@@ -1,5 +1,6 @@
-"""Image files that cannot be used: all of them found before anything is said, and named at once."""
+"""Which files are images, and which of them cannot be used: all are found before anything is said, and named at once."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,12 +9,25 @@ import numpy as np
 from trainwell.data.decode import BadFile, Header, decode_into, inspect, mismatch
 from trainwell.data.resize import ImageForm
 from trainwell.data.samples import shown_path
-from trainwell.data.sources.folder import is_image_name
 from trainwell.errors import DataInvalid
 
 _SHOWN = 20
 _CHUNK = 256
 _SMALLEST = ImageForm(8, 8, 1, "stretch")
+
+# Endings by which people know images. Those of formats that are not read are then named as bad files, not passed over.
+READ_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
+_NOTREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".ico", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm")
+IMAGE_SUFFIXES = frozenset(READ_SUFFIXES + _NOT_READ)
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file's extension is an image's, in any case.
+
+    >>> is_image_name("A.JPG"), is_image_name("Thumbs.db")
+    (True, False)
+    """
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 class FilesInvalid(DataInvalid):

@@ -57,19 +57,27 @@ def read_dataset(dataset: Any, *, where: str, budget: int) -> DatasetRead:
     few = np.stack([x for x, _ in probes.values()])
     if is_random:
         digests = tuple(hashlib.sha256(f"{where}\0{row}".encode()).hexdigest() for row in range(count))
-        note = f"{where} answers differently when asked twice, so it streams and is not stored; it is split by index, not by content"
+        note = (
+            f"{where} answers differently when asked twice, so it streams and is not stored; "
+            "it is split by index, not by content"
+        )
         return DatasetRead(read.labels, few, True, digests, (note,))
     if read.inputs is None:
-        note = f"{where} would take {size / 2**30:.2f} GiB, over the memory budget of {budget / 2**30:.2f} GiB, so it streams"
+        need, have = f"{size / 2**30:.2f} GiB", f"{budget / 2**30:.2f} GiB"
+        note = f"{where} would take {need}, over the memory budget of {have}, so it streams"
         return DatasetRead(read.labels, few, True, tuple(read.digests), (note,))
-    note = f"{where} answers the same when asked twice on {len(rows)} items: its {count} items were read once and stored"
+    note = (
+        f"{where} answers the same when asked twice on {len(rows)} items: its {count} items were read once and stored"
+    )
     return DatasetRead(read.labels, read.inputs, False, tuple(read.digests), (note,))
 
 
 class _Pass:
     """One pass over all items: their labels, their hashes and, if kept, their inputs."""
 
-    def __init__(self, dataset: Any, where: str, count: int, probes: dict[int, tuple[np.ndarray, Any]], *, keeps: bool) -> None:
+    def __init__(
+        self, dataset: Any, where: str, count: int, probes: dict[int, tuple[np.ndarray, Any]], *, keeps: bool
+    ) -> None:
         first = probes[0][0]
         self.inputs = np.empty((count, *first.shape), first.dtype) if keeps else None
         self.digests: list[str] = []
@@ -141,7 +149,7 @@ def _equal(one: tuple[np.ndarray, Any], other: tuple[np.ndarray, Any]) -> bool:
 
 
 class StreamedItems(Dataset[tuple[Tensor, int]]):
-    """A user's Dataset as the loader wants it: images (C, H, W) on the scale 0 to 255 or features (D,), and class ids."""
+    """A user's Dataset as the loader wants it: images (C, H, W) from 0 to 255, or features (D,), and class ids."""
 
     def __init__(self, dataset: Any, labels: np.ndarray, where: str, form: Callable[[np.ndarray], Tensor]) -> None:
         self._dataset = dataset
@@ -162,7 +170,7 @@ def streamed_form(probes: np.ndarray, where: str) -> "StreamedForm":
     read = read_inputs(probes, where=where)
     shape = tuple(read.tensor.shape[1:])
     is_channels_first = read.kind == "images" and probes.ndim == 4 and shape != probes.shape[1:]
-    is_unit = probes.dtype.kind == "f" and read.kind == "images" and 0 <= probes.min() and probes.max() <= 1
+    is_unit = probes.dtype.kind == "f" and read.kind == "images" and probes.min() >= 0 and probes.max() <= 1
     return StreamedForm(read.kind == "images", is_channels_first, 255.0 if is_unit else 1.0)
 
 

@@ -127,7 +127,8 @@ def decode_into(
     Returns:
         All bad files, in the order of `paths`.
     """
-    assert out.shape == (len(paths), *form.shape) and out.dtype == np.uint8, "one uint8 row a file"
+    assert out.shape == (len(paths), *form.shape), "one row a file"
+    assert out.dtype == np.uint8
 
     def decode(row: int) -> None:
         _decode(_read_file(paths[row]), form, out[row])

@@ -55,7 +55,9 @@ def _from_mapping(data: Mapping[Any, Any], budget: int) -> Samples:
     for name, part in splits.items():
         _refuse(part, f"the {name} part")
         if isinstance(part, Dataset) or not isinstance(part, (tuple, list)) or len(part) != 2:
-            raise DataInvalid(f"the {name} part of the dict is a {type(part).__name__}{_length(part)}: {_CURE}, all of one kind")
+            raise DataInvalid(
+                f"the {name} part of the dict is a {type(part).__name__}{_length(part)}: {_CURE}, all of one kind"
+            )
     return join_pairs([Pair(name, part[0], part[1], f"x of {name}", f"y of {name}") for name, part in splits.items()])
 
 
@@ -80,7 +82,9 @@ def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead]) -> Sa
     forms = {name: streamed_form(read.inputs[:PROBED_ITEMS], _names(name)[0]) for name, read in reads.items()}
     shapes = {name: read.inputs.shape[1:] for name, read in reads.items()}
     if len(set(shapes.values())) > 1:
-        raise DataInvalid(f"the parts of the dict differ in the shape of their inputs: {shapes}; bring them to one shape")
+        raise DataInvalid(
+            f"the parts of the dict differ in the shape of their inputs: {shapes}; bring them to one shape"
+        )
     where = " and ".join(_names(name)[1] for name in parts)
     known = read_labels(np.concatenate([read.labels for read in reads.values()]), where=where)
     ends = np.cumsum([len(read.labels) for read in reads.values()])
@@ -91,7 +95,9 @@ def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead]) -> Sa
     splits = np.repeat(np.array(list(parts), dtype="<U5"), [len(item) for item in items])
     kind: Kind = "images" if next(iter(forms.values())).is_image else "features"
     digests = tuple(digest for read in reads.values() for digest in read.digests)
-    return Samples(known.classes, known.labels, splits, kind, dataset=ConcatDataset(items), digests=digests, notes=known.notes)
+    return Samples(
+        known.classes, known.labels, splits, kind, dataset=ConcatDataset(items), digests=digests, notes=known.notes
+    )
 
 
 def _place(split: str) -> str:
@@ -115,7 +121,9 @@ def _refuse(data: Any, what: str) -> None:
             "give a map-style Dataset with __len__ and __getitem__"
         )
     if isinstance(data, DataLoader):
-        raise DataInvalid(f"{what} is a DataLoader: give its dataset (loader.dataset); batches and shuffling are made here")
+        raise DataInvalid(
+            f"{what} is a DataLoader: give its dataset (loader.dataset); batches and shuffling are made here"
+        )
 
 
 def _length(data: Any) -> str:

@@ -101,7 +101,9 @@ def hold_files(samples: Samples, wish: Wish, *, threads: int, skip_bad: bool) ->
     if bad and not skip_bad:
         rest = undecodable([samples.files[row] for row in good], threads=threads)
         names = {fault.path: fault for fault in (*bad, *rest)}
-        raise FilesInvalid([names[path] for path in dict.fromkeys(samples.files) if path in names], len(samples), samples.root)
+        raise FilesInvalid(
+            [names[path] for path in dict.fromkeys(samples.files) if path in names], len(samples), samples.root
+        )
     if not good:
         raise FilesInvalid(bad, len(samples), samples.root)
     headers = [answer for answer in answers if isinstance(answer, Header)]
@@ -145,9 +147,14 @@ def hold_arrays(samples: Samples, wish: Wish, *, threads: int) -> HeldArrays:
     assert samples.arrays is not None
     digests = tuple(hash_rows(samples.arrays))
     if samples.kind == "features":
+        if wish.image_size not in (None, "auto") or wish.color != "auto":
+            raise DataInvalid(
+                f"the data are features of {samples.arrays.shape[1]} numbers, not images: image_size={wish.image_size} and "
+                f"color={wish.color} mean nothing here; leave both on auto"
+            )
         return HeldArrays(samples, digests, None, ())
     images = samples.arrays
-    count, height, width, channels = images.shape
+    _count, height, width, channels = images.shape
     size, size_choice = choose_size(wish.image_size, [(height, width)])
     if channels not in (1, 3) and (wish.color != "auto" or size != (height, width)):
         raise DataInvalid(
@@ -207,10 +214,12 @@ def hold_stream(samples: Samples, wish: Wish, *, seed: int) -> HeldStream:
     Raises:
         DataInvalid: a size or a colour was asked for, which only the Dataset itself can give.
     """
-    assert samples.dataset is not None and samples.digests is not None
+    assert samples.dataset is not None
+    assert samples.digests is not None
     if wish.image_size not in (None, "auto", "keep") or wish.color != "auto":
         raise DataInvalid(
-            f"the dataset streams, so its images come as it makes them: image_size={wish.image_size} and color={wish.color} "
+            f"the dataset streams, so its images come as it makes them: image_size={wish.image_size} and "
+            f"color={wish.color} "
             "cannot be brought about here; resize in the dataset, and leave both on auto"
         )
     first, _ = samples.dataset[0]

@@ -44,7 +44,9 @@ def read_labels(values: Any, *, where: str, classes: tuple[str, ...] | None = No
     if array.dtype.kind == "b":
         return Labelled(array.astype(np.int64), classes or ("False", "True"), tuple(notes))
     if array.dtype.kind not in "iuf":
-        raise DataInvalid(f"{where} must hold whole numbers or texts, got dtype {array.dtype}: give one class id a sample")
+        raise DataInvalid(
+            f"{where} must hold whole numbers or texts, got dtype {array.dtype}: give one class id a sample"
+        )
     if array.dtype.kind == "f":
         array = _whole(array, where, notes)
     return _from_numbers(array, where, classes, notes)
@@ -61,12 +63,10 @@ def _flatten(array: np.ndarray, where: str, notes: list[str]) -> np.ndarray:
             "with other rows: soft or multiple labels cannot be split by class; give one class id a sample"
         )
     notes.append(f"{where} is one-hot with {array.shape[1]} columns: column k was read as class k")
-    return array.argmax(1)
+    return np.asarray(array.argmax(1))
 
 
-def _from_texts(
-    array: np.ndarray, where: str, classes: tuple[str, ...] | None, notes: list[str]
-) -> Labelled:
+def _from_texts(array: np.ndarray, where: str, classes: tuple[str, ...] | None, notes: list[str]) -> Labelled:
     texts = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in array.tolist()]
     strange = [row for row, value in enumerate(texts) if not isinstance(value, str)]
     if strange:
@@ -77,7 +77,9 @@ def _from_texts(
         )
     blank = [row for row, value in enumerate(texts) if not value.strip()]
     if blank:
-        raise DataInvalid(f"{where} is empty in {len(blank)} rows (first: {first_rows(blank)}): name a class or remove them")
+        raise DataInvalid(
+            f"{where} is empty in {len(blank)} rows (first: {first_rows(blank)}): name a class or remove them"
+        )
     names = tuple(natural_order(texts)) if classes is None else classes
     places = {name: place for place, name in enumerate(names)}
     unknown = natural_order(text for text in texts if text not in places)
@@ -96,16 +98,15 @@ def _whole(array: np.ndarray, where: str, notes: list[str]) -> np.ndarray:
     broken = np.flatnonzero(array != np.floor(array))
     if len(broken):
         raise DataInvalid(
-            f"{where} holds fractions in {len(broken)} of {len(array)} rows (first: row {broken[0]} is {array[broken[0]]}): "
+            f"{where} holds fractions in {len(broken)} of {len(array)} rows (first: row {broken[0]} is "
+            f"{array[broken[0]]}): "
             "a class id is a whole number; regression is not a classifier's task"
         )
     notes.append(f"{where} holds whole numbers as {array.dtype}: read as class ids")
     return array.astype(np.int64)
 
 
-def _from_numbers(
-    array: np.ndarray, where: str, classes: tuple[str, ...] | None, notes: list[str]
-) -> Labelled:
+def _from_numbers(array: np.ndarray, where: str, classes: tuple[str, ...] | None, notes: list[str]) -> Labelled:
     if array.dtype.kind == "u" and array.size and int(array.max()) >= 2**63:
         raise DataInvalid(f"{where} must be class ids from 0, got {array.max()}")
     labels = array.astype(np.int64)

@@ -43,12 +43,14 @@ def read_inputs(values: Any, *, where: str, layout: Layout = "auto") -> Inputs:
     """
     array = as_array(values, where)
     if array.ndim == 2 and layout == "auto":
-        notes = () if array.dtype == np.float32 else (f"{where} is {array.dtype}: kept as float32 features",)
-        return Inputs(torch.from_numpy(np.array(array, dtype=np.float32)), "features", notes)
+        notes = [] if array.dtype == np.float32 else [f"{where} is {array.dtype}: kept as float32 features"]
+        return Inputs(torch.from_numpy(np.array(array, dtype=np.float32)), "features", tuple(notes))
     array, note = _to_channels_last(array, where, layout)
     array, scale_note = _to_scale(array, where)
-    notes = tuple(words for words in (note, scale_note) if words)
-    return Inputs(torch.from_numpy(np.ascontiguousarray(array)), "images", notes)
+    notes = [words for words in (note, scale_note) if words]
+    # torch takes no read-only memory, such as that of a file's bytes
+    array = np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+    return Inputs(torch.from_numpy(array), "images", tuple(notes))
 
 
 def as_array(values: Any, where: str) -> np.ndarray:
@@ -56,14 +58,16 @@ def as_array(values: Any, where: str) -> np.ndarray:
     array = _numpy(values)
     if array.dtype == object:
         raise DataInvalid(
-            f"{where} is an array of Python objects, usually because its rows differ in shape: give one array of numbers "
+            f"{where} is an array of Python objects, usually because its rows differ in shape: give one array of "
+            "numbers "
             "(N, H, W), (N, H, W, C) or (N, D), or a folder of image files, where sizes may differ"
         )
     if array.dtype.kind not in "biuf":
         raise DataInvalid(f"{where} must hold whole numbers or floats, got dtype {array.dtype}")
     if array.ndim < 2 or array.ndim > 4:
         raise DataInvalid(
-            f"{where} must be (N, D) features or (N, H, W), (N, H, W, C) or (N, C, H, W) images, got shape {array.shape}"
+            f"{where} must be (N, D) features or (N, H, W), (N, H, W, C) or (N, C, H, W) images, got shape "
+            f"{array.shape}"
         )
     if 0 in array.shape:
         raise DataInvalid(f"{where} has shape {array.shape}: it holds no samples")
@@ -75,7 +79,7 @@ def as_array(values: Any, where: str) -> np.ndarray:
 def _numpy(values: Any) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     try:
         return np.asarray(values)
     except ValueError:  # NumPy's word for rows of different shapes
@@ -89,7 +93,8 @@ def _refuse_non_finite(array: np.ndarray, where: str) -> None:
     bad = np.flatnonzero(~finite.reshape(len(array), -1).all(1))
     place = tuple(int(axis) for axis in np.argwhere(~finite)[0])
     raise DataInvalid(
-        f"{where} holds {int((~finite).sum())} values that are NaN or Inf, in {len(bad)} of {len(array)} samples; the first is "
+        f"{where} holds {int((~finite).sum())} values that are NaN or Inf, in {len(bad)} of {len(array)} samples; "
+        "the first is "
         f"{array[place]} at index {place}: remove those samples, or fill the values in by a rule of your own"
     )
 
@@ -116,7 +121,8 @@ def _guess_layout(array: np.ndarray, where: str) -> Layout:
         return "NCHW"
     if last and first:
         raise DataInvalid(
-            f"{where} has shape {array.shape}, which can be (N, H, W, C) or (N, C, H, W): say which with layout=NHWC or layout=NCHW"
+            f"{where} has shape {array.shape}, which can be (N, H, W, C) or (N, C, H, W): say which with layout=NHWC "
+            "or layout=NCHW"
         )
     four = ", or drop the alpha channel with x[..., :3]" if array.shape[3] == 4 else ""
     raise DataInvalid(
@@ -135,7 +141,7 @@ def _to_scale(array: np.ndarray, where: str) -> tuple[np.ndarray, str]:
     if array.dtype.kind in "iu":
         return _integers_to_scale(array, where, low, high)
     if low < 0 or high > 255:
-        note = f"{where} is {array.dtype} from {low:.4g} to {high:.4g}, which is no image's 0 to 1 or 0 to 255: kept as it is"
+        note = f"{where} is {array.dtype} from {low:.4g} to {high:.4g}, no image's 0 to 1 or 0 to 255: kept as it is"
         return array.astype(np.float32), note
     is_unit = high <= 1
     scaled = array.astype(np.float32) * np.float32(255 if is_unit else 1)
@@ -143,7 +149,9 @@ def _to_scale(array: np.ndarray, where: str) -> tuple[np.ndarray, str]:
     range_words = "0 to 1, scaled to 0 to 255" if is_unit else "0 to 255"
     tolerance = 0.07 if is_unit and array.dtype == np.float16 else _WHOLE
     if np.abs(scaled - whole).max() <= tolerance:
-        return whole.astype(np.uint8), f"{where} is {array.dtype} on the scale {range_words}: stored as uint8, which loses nothing"
+        return whole.astype(
+            np.uint8
+        ), f"{where} is {array.dtype} on the scale {range_words}: stored as uint8, which loses nothing"
     return scaled, f"{where} is {array.dtype} on the scale {range_words}, finer than uint8: stored as float32"
 
 
@@ -151,7 +159,9 @@ def _integers_to_scale(array: np.ndarray, where: str, low: float, high: float) -
     if low >= 0 and high <= 255:
         return array.astype(np.uint8), f"{where} is {array.dtype} within 0 to 255: stored as uint8"
     if array.dtype == np.uint16:
-        return (array / np.float32(257)).astype(np.float32), f"{where} is uint16 up to {high:.0f}: read as 16-bit images, divided by 257"
+        return (array / np.float32(257)).astype(
+            np.float32
+        ), f"{where} is uint16 up to {high:.0f}: read as 16-bit images, divided by 257"
     raise DataInvalid(
         f"{where} must be images on the scale 0 to 255 (uint8), 0 to 65535 (uint16) or floats, got {array.dtype} from "
         f"{low:.0f} to {high:.0f}: convert them, for example to float32"

@@ -117,7 +117,7 @@ def draft_pack(path: Path, key: Mapping[str, Any], shape: tuple[int, ...]) -> It
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        file = open(part, "xb")
+        file = open(part, "xb")  # noqa: SIM115  closed below, outside this translation of errors
     except OSError as error:
         raise _cannot_write(path.parent, _bytes(shape), error) from error
     try:
@@ -158,8 +158,8 @@ def _cannot_write(folder: Path, size: int, error: OSError) -> DataInvalid:
     what = f"the decoded images take {size / 2**30:.2f} GiB, more than the memory budget"
     if error.errno in _DISK_IS_FULL:
         return DataInvalid(
-            f"{what}, and the disk of {folder} has no room for them ({error.strerror}): free space, name a cache folder "
-            "on another disk, choose a smaller image_size, or raise the memory budget"
+            f"{what}, and the disk of {folder} has no room for them ({error.strerror}): free space, name a cache "
+            "folder on another disk, choose a smaller image_size, or raise the memory budget"
         )
     return DataInvalid(
         f"{what}, and cannot be written to {folder} ({error.strerror or error}): name a cache folder that can be "

@@ -27,9 +27,7 @@ class Pair:
     y_name: str = "y"
 
 
-def join_pairs(
-    pairs: Sequence[Pair], *, layout: Layout = "auto", classes: tuple[str, ...] | None = None
-) -> Samples:
+def join_pairs(pairs: Sequence[Pair], *, layout: Layout = "auto", classes: tuple[str, ...] | None = None) -> Samples:
     """Return one Samples for the pairs; layout, scale and classes are decided over all of them together.
 
     Raises:
@@ -40,7 +38,8 @@ def join_pairs(
     for pair, x, y in zip(pairs, inputs, labels, strict=True):
         if len(x) != len(y):
             raise DataInvalid(
-                f"{pair.x_name} holds {len(x)} samples and {pair.y_name} holds {len(y)} labels: give one label a sample, in the same order"
+                f"{pair.x_name} holds {len(x)} samples and {pair.y_name} holds {len(y)} labels: give one label a "
+                "sample, in the same order"
             )
         read_labels(y, where=pair.y_name, classes=classes)
         if x.shape[1:] != inputs[0].shape[1:]:
@@ -49,7 +48,9 @@ def join_pairs(
                 "all splits must agree"
             )
         if y.shape[1:] != labels[0].shape[1:] or (y.dtype.kind in "OUS") != (labels[0].dtype.kind in "OUS"):
-            raise DataInvalid(f"{pair.y_name} and {pairs[0].y_name} hold labels of different kinds: all splits must agree")
+            raise DataInvalid(
+                f"{pair.y_name} and {pairs[0].y_name} hold labels of different kinds: all splits must agree"
+            )
     x_name = " and ".join(pair.x_name for pair in pairs)
     y_name = " and ".join(pair.y_name for pair in pairs)
     read = read_inputs(_join(inputs), where=x_name, layout=layout)
@@ -106,7 +107,9 @@ def find_pairs(
     _refuse_incomplete(found, where, list(arrays))
     order = sorted(found, key=["", "train", "val", "test"].index)
     names = [(split, found[split]["x"], found[split]["y"]) for split in order]
-    return [Pair(s, arrays[a], arrays[b], f"{a} of {where}", f"{b} of {where}") for s, a, b in names], _class_names(arrays, where)
+    return [Pair(s, arrays[a], arrays[b], f"{a} of {where}", f"{b} of {where}") for s, a, b in names], _class_names(
+        arrays, where
+    )
 
 
 def _role(name: str) -> tuple[str, str]:
@@ -135,7 +138,8 @@ def _refuse_incomplete(found: Mapping[str, Mapping[str, str]], where: str, names
     if "" in found and len(found) > 1:
         other = next(roles["x"] for split, roles in found.items() if split)
         raise DataInvalid(
-            f"{where} holds both {found['']['x']!r} and {other!r}: name the splits of all arrays, or say x=NAME and y=NAME"
+            f"{where} holds both {found['']['x']!r} and {other!r}: name the splits of all arrays, or say x=NAME and "
+            "y=NAME"
         )
 
 
@@ -144,6 +148,9 @@ def _class_names(arrays: Mapping[str, Any], where: str) -> tuple[str, ...] | Non
         if name.lower() in _CLASS_WORDS:
             names = np.asarray(arrays[name])
             if names.ndim != 1 or names.dtype.kind not in "UO" or len(set(names.tolist())) != len(names):
-                raise DataInvalid(f"{name} of {where} must be a list of different class names, got {names.dtype} of shape {names.shape}")
+                raise DataInvalid(
+                    f"{name} of {where} must be a list of different class names, got {names.dtype} of shape "
+                    f"{names.shape}"
+                )
             return tuple(str(value) for value in names.tolist())
     return None

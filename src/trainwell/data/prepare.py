@@ -15,7 +15,7 @@ from trainwell.data.badfiles import FilesInvalid
 from trainwell.data.decode import BadFile
 from trainwell.data.given import given as read_given
 from trainwell.data.held import Held, Wish, hold_arrays, hold_files, hold_stream
-from trainwell.data.samples import Kind, Samples, shown_path
+from trainwell.data.samples import Kind, Samples, first_rows, shown_path
 from trainwell.data.splits import Assignment, assign
 from trainwell.data.store import Room, Store
 from trainwell.data.stream import StreamStore
@@ -114,13 +114,16 @@ def prepare(
         FilesInvalid: image files cannot be used, all of them at once in `files`, and `skip_bad` is not set.
         OptionInvalid: an option of the source is unknown or out of range.
     """
+    _refuse_fractions(spec)
     budget, budget_choice = choose_budget(spec.memory_gib)
     samples = _find(spec, given, budget)
     held = _hold(samples, spec, seed=seed, threads=threads)
-    found = assign(held.samples, held.digests, seed=seed, val_fraction=spec.val_fraction, test_fraction=spec.test_fraction)
-    rows = {split: _order(held, found, split) for split in SPLIT_NAMES if (found.splits == split).any()}
-    room, place = _room(held, rows, budget, cache)
-    stores, rows, late = _fill(held, rows, room, progress)
+    found = assign(
+        held.samples, held.digests, seed=seed, val_fraction=spec.val_fraction, test_fraction=spec.test_fraction
+    )
+    asked = {str(split): _order(held, found, split) for split in SPLIT_NAMES if (found.splits == split).any()}
+    room, place = _room(held, asked, budget, cache)
+    stores, rows, late = _fill(held, asked, room, progress)
     bad = [*held.bad, *late]
     if late and not spec.skip_bad:
         raise FilesInvalid(bad, len(samples), samples.root)
@@ -130,7 +133,6 @@ def prepare(
         held.samples, held.digests, found, rows, input_shape=held.input_shape, form=held.form, bad=bad, choices=choices
     )
     summary |= _origin(spec, is_given=given is not None) | {"seed": seed, "storage": place}
-    skipped = () if not bad else (f"{len(bad)} bad files were left out: {'; '.join(map(str, bad[:5]))}{' ...' if len(bad) > 5 else ''}",)
     return Prepared(
         stores=Splits(stores["train"], stores.get("val"), stores.get("test")),
         rows=Splits(rows["train"], rows.get("val"), rows.get("test")),
@@ -140,9 +142,21 @@ def prepare(
         kind=held.samples.kind,
         input_shape=held.input_shape,
         choices=choices,
-        notes=(*held.samples.notes, *skipped, *found.problems),
+        notes=(*held.samples.notes, *_skipped(bad), *found.problems),
         summary=summary,
     )
+
+
+def _refuse_fractions(spec: DataSpec) -> None:
+    if spec.val_fraction + spec.test_fraction >= 1:
+        raise DataInvalid(
+            f"val_fraction={spec.val_fraction} and test_fraction={spec.test_fraction} leave nothing to train on: their sum "
+            "must be below 1"
+        )
+
+
+def _skipped(bad: Sequence[BadFile]) -> tuple[str, ...]:
+    return (f"{len(bad)} bad files were left out: {first_rows(bad)}",) if bad else ()
 
 
 def _find(spec: DataSpec, given: Any, budget: int) -> Samples:
@@ -151,10 +165,15 @@ def _find(spec: DataSpec, given: Any, budget: int) -> Samples:
     card = sources[spec.source]
     if "location" in card.needs:
         if not spec.location:
-            raise DataInvalid(f"the source {spec.source} reads {card.traits.get('takes', 'a place')}: give its path as location")
+            raise DataInvalid(
+                f"the source {spec.source} reads {card.traits.get('takes', 'a place')}: give its path as location"
+            )
         if not Path(spec.location).exists():
-            raise DataInvalid(f"{spec.location} does not exist: give the path of {card.traits.get('takes', 'the data')}")
-    return card.build(spec.options, location=spec.location)
+            raise DataInvalid(
+                f"{spec.location} does not exist: give the path of {card.traits.get('takes', 'the data')}"
+            )
+    found: Samples = card.build(spec.options, location=spec.location)
+    return found
 
 
 def _hold(samples: Samples, spec: DataSpec, *, seed: int, threads: int) -> Held:
@@ -183,7 +202,8 @@ def _room(held: Held, rows: Mapping[str, np.ndarray], budget: int, cache: Path |
     need = f"{size / 2**30:.2f} GiB for {sum(map(len, rows.values()))} images of {held.input_shape}"
     if cache is None:
         raise DataInvalid(
-            f"the decoded images need {need}, over the memory budget of {budget / 2**30:.2f} GiB, and there is no cache folder "
+            f"the decoded images need {need}, over the memory budget of {budget / 2**30:.2f} GiB, and there is no "
+            "cache folder "
             "for a pack on disk: name one, choose a smaller image_size, or raise memory_gib"
         )
     return Room(0, cache), f"packs on disk: {need} is over the memory budget of {budget / 2**30:.2f} GiB"
@@ -202,7 +222,11 @@ def _fill(
         stores[split], faults = held.store(mine, room, report)
         names = {fault.path for fault in faults}
         files = held.samples.files
-        kept[split] = mine if files is None else np.array([row for row in mine.tolist() if files[row] not in names], dtype=np.int64)
+        kept[split] = (
+            mine
+            if files is None
+            else np.array([row for row in mine.tolist() if files[row] not in names], dtype=np.int64)
+        )
         bad += faults
         done += len(mine)
     return stores, kept, bad

@@ -71,8 +71,8 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image
     channels = image.shape[2]
-    if channels == 1:  # the vectorized kernel takes 3 or 4 channels: one alone is 5 times slower than four
-        image = np.repeat(image, 4, axis=2)
+    if channels == 1:  # the vectorized kernel takes 3 or 4 channels: four equal ones are faster than one alone
+        image = (image.astype(np.uint32) * 0x01010101).view(np.uint8)  # (h, w, 1) -> (h, w, 4)
     # The axis of one goes in first: only then is the tensor channels-last to torch, and so is its answer.
     pixels = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).permute(0, 3, 1, 2)  # (h, w, C) -> (1, C, h, w)
     resized = functional.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)

@@ -163,7 +163,9 @@ def _accepts(card: Card) -> Callable[[Path], bool] | None:
 
 def _by_name(card: Card, text: str) -> Inferred:
     if "location" in card.needs:
-        raise DataInvalid(f"the source {text} reads {card.traits.get('takes', 'a place')}: write its path, or {text}:PATH")
+        raise DataInvalid(
+            f"the source {text} reads {card.traits.get('takes', 'a place')}: write its path, or {text}:PATH"
+        )
     shadowed = f"; to read the folder or file of that name here, write ./{text}" if Path(text).exists() else ""
     return Inferred(text, "", f"{text} is a built-in source{shadowed}")
 
@@ -193,8 +195,10 @@ def _nothing_there(text: str, path: Path, cards: Iterable[str]) -> str:
     beside = {entry.name.lower(): str(parent / entry.name) for entry in _entries(parent)}
     near = difflib.get_close_matches(path.name.lower(), list(beside), n=2, cutoff=0.6)
     known = difflib.get_close_matches(text.lower(), list(cards), n=2, cutoff=0.6) + [beside[name] for name in near]
-    hint = "did you mean " + " or ".join(repr(name) for name in known) + "?" if known else (
-        f"{parent.absolute()} holds nothing like it."
+    hint = (
+        "did you mean " + " or ".join(repr(name) for name in known) + "?"
+        if known
+        else (f"{parent.absolute()} holds nothing like it.")
     )
     return f"there is no file, folder or built-in source called {text!r}: {hint} Give {_what_there_is()}"
 

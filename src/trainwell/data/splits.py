@@ -91,13 +91,14 @@ def _refuse_copied_classes(samples: Samples, groups: Mapping[str, Sequence[int]]
     copied = sorted(set(np.unique(samples.labels).tolist()) - own)
     if copied:
         raise DataInvalid(
-            f"{len(copied)} classes have no sample of their own: {first_rows(samples.classes[label] for label in copied)}; every one is "
+            f"{len(copied)} classes have no sample of their own: "
+            f"{first_rows(samples.classes[label] for label in copied)}; every one is "
             "identical to a sample under another label, so labels are wrong or two classes are the same"
         )
 
 
 def _leave_out(splits: np.ndarray, groups: Mapping[str, Sequence[int]]) -> list[tuple[int, int]]:
-    """Clear the split of samples whose content is held out elsewhere; undecided copies of held-out content follow it."""
+    """Clear the split of samples whose content is held out elsewhere; undecided copies of it follow it."""
     left_out = []
     for rows in groups.values():
         by_split = {str(splits[row]): row for row in reversed(rows)}
@@ -121,7 +122,9 @@ def _refuse_no_training(
     if missing:
         names = first_rows(samples.classes[label] for label in missing)
         why = ", because their training samples are identical to held-out ones" if left_out else ""
-        raise DataInvalid(f"{len(missing)} classes have no training samples{why}: {names}; add some, or remove these classes")
+        raise DataInvalid(
+            f"{len(missing)} classes have no training samples{why}: {names}; add some, or remove these classes"
+        )
 
 
 def _places(splits: np.ndarray, has_undecided: bool, val_fraction: float, test_fraction: float) -> dict[str, float]:
@@ -166,9 +169,7 @@ def _place(
         _refuse(samples, too_few)
 
 
-def _counts(
-    distinct: int, places: Mapping[str, float], seen: dict[str, float], *, needs_train: bool
-) -> dict[str, int]:
+def _counts(distinct: int, places: Mapping[str, float], seen: dict[str, float], *, needs_train: bool) -> dict[str, int]:
     """Return how many distinct samples of one class each of our splits gets.
 
     Running sums are rounded, so all classes together have the fraction to one sample and each class is within one
@@ -215,7 +216,10 @@ def _problems(
         shown = first_rows(" = ".join(samples.name(row) for row in rows[:3]) for rows in duplicates)
         said.append(f"{extra} samples are exact copies of others (copies stay in one split): {shown}")
     if conflicts:
-        shown = first_rows(" = ".join(f"{samples.name(r)} ({samples.classes[int(samples.labels[r])]})" for r in rows[:3]) for rows in conflicts)
+        shown = first_rows(
+            " = ".join(f"{samples.name(r)} ({samples.classes[int(samples.labels[r])]})" for r in rows[:3])
+            for rows in conflicts
+        )
         said.append(f"{len(conflicts)} contents stand under different labels, so some labels are wrong: {shown}")
     for split in ("val", "test"):
         present = set(samples.labels[splits == split].tolist())

@@ -139,9 +139,9 @@ def store_images(
         return Store.of_images(rows[: len(kept)], targets[kept]), bad
     if room.folder is None:
         raise DataInvalid(
-            f"{len(paths)} images of {form.height}x{form.width} take {size / 2**30:.2f} GiB, over the memory budget of "
-            f"{(room.memory or 0) / 2**30:.2f} GiB, and there is no cache folder: name one, raise the budget, or choose a "
-            "smaller image_size"
+            f"{len(paths)} images of {form.height}x{form.width} take {size / 2**30:.2f} GiB, over the memory budget "
+            f"of {(room.memory or 0) / 2**30:.2f} GiB, and there is no cache folder: name one, raise the budget, or "
+            "choose a smaller image_size"
         )
     key = {"fingerprint": fingerprint, "form": [*form.shape, form.policy], "files": len(paths), "decoder": DECODER}
     path = pack_path(room.folder, key)

@@ -22,7 +22,9 @@ def summarize(
     `fingerprint` names the labelled content of the whole data set, `fingerprints` that of each split, and `membership`
     which content stands in which split; none of them depends on file names or their order.
     """
-    labelled = [f"{digest} {samples.classes[label]}" for digest, label in zip(digests, samples.labels.tolist(), strict=True)]
+    labelled = [
+        f"{digest} {samples.classes[label]}" for digest, label in zip(digests, samples.labels.tolist(), strict=True)
+    ]
     members = {split: [labelled[row] for row in mine.tolist()] for split, mine in rows.items()}
     return {
         "kind": samples.kind,
@@ -33,7 +35,9 @@ def summarize(
         "fingerprint": fingerprint(text for texts in members.values() for text in texts),
         "fingerprints": {split: fingerprint(texts) for split, texts in members.items()},
         "membership": fingerprint(f"{split} {text}" for split, texts in members.items() for text in texts),
-        "form": None if form is None else {"height": form.height, "width": form.width, "channels": form.channels, "resize": form.policy},
+        "form": None
+        if form is None
+        else {"height": form.height, "width": form.width, "channels": form.channels, "resize": form.policy},
         "decoder": dict(DECODER) if samples.files is not None else None,
         "choices": [{"field": choice.field, "value": choice.value, "reason": choice.reason} for choice in choices],
         "notes": list(samples.notes),
@@ -54,5 +58,3 @@ def summarize(
 def _counts(samples: Samples, rows: np.ndarray) -> dict[str, int]:
     counts = np.bincount(samples.labels[rows], minlength=len(samples.classes))
     return {name: int(count) for name, count in zip(samples.classes, counts, strict=True)}
-
-

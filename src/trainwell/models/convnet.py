@@ -37,7 +37,8 @@ class ConvNet(nn.Module):
                 f"convnet needs images of at least {LEAST_SIDE}x{LEAST_SIDE} pixels, got {sides[0]}x{sides[1]}: "
                 "enlarge them with image_size, or use mlp"
             )
-        blocks, channels = [], self.in_channels
+        blocks: list[nn.Module] = []
+        channels = self.in_channels
         self.least_side = 1
         for _ in range(_stem_halvings(side)):
             blocks.append(_block(channels, width, stride=2))
@@ -57,7 +58,8 @@ class ConvNet(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (N, K) scores of images (N, C, H, W)."""
         require_images(inputs, in_channels=self.in_channels, least_side=self.least_side, network="convnet")
-        return self.fc(self.dropout(self.body(inputs).mean((2, 3))))  # (N, C, H, W) -> (N, C') -> (N, K)
+        scores: Tensor = self.fc(self.dropout(self.body(inputs).mean((2, 3))))  # (N, C, H, W) -> (N, C') -> (N, K)
+        return scores
 
 
 def _block(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:

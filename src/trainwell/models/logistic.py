@@ -26,7 +26,8 @@ class Logistic(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (N, K) scores of inputs (N, ...), whose samples are flattened."""
         require_features(inputs, in_features=self.in_features, network="logistic")
-        return self.fc(inputs.flatten(1))  # (N, ...) -> (N, D) -> (N, K)
+        scores: Tensor = self.fc(inputs.flatten(1))  # (N, ...) -> (N, D) -> (N, K)
+        return scores
 
 
 @models.card(source="Cox 1958, The regression analysis of binary sequences")

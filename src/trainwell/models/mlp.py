@@ -44,7 +44,8 @@ class MLP(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (N, K) scores of inputs (N, ...), whose samples are flattened."""
         require_features(inputs, in_features=self.in_features, network="mlp")
-        return self.fc(self.body(inputs.flatten(1)))  # (N, ...) -> (N, D) -> (N, K)
+        scores: Tensor = self.fc(self.body(inputs.flatten(1)))  # (N, ...) -> (N, D) -> (N, K)
+        return scores
 
 
 @models.card(

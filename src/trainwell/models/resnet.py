@@ -58,7 +58,8 @@ class BasicUnit(nn.Module):
         branch = self.relu(self.bn1(self.conv1(inputs)))
         branch = self.bn2(self.conv2(branch))
         skip = inputs if self.downsample is None else self.downsample(inputs)
-        return self.relu(branch.add_(skip))
+        outputs: Tensor = self.relu(branch.add_(skip))
+        return outputs
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, shortcut: Shortcut) -> nn.Module:
@@ -94,7 +95,8 @@ class CifarResNet(nn.Module):
         require_images(inputs, in_channels=self.in_channels, least_side=LEAST_SIDE, network=self.name)
         maps = self.relu(self.bn1(self.conv1(inputs)))
         maps = self.layer3(self.layer2(self.layer1(maps)))
-        return self.fc(maps.mean((2, 3)))  # (N, 64, H/4, W/4) -> (N, 64) -> (N, K)
+        scores: Tensor = self.fc(maps.mean((2, 3)))  # (N, 64, H/4, W/4) -> (N, 64) -> (N, K)
+        return scores
 
 
 def _stage(in_channels: int, out_channels: int, units: int, *, stride: int, shortcut: Shortcut) -> nn.Sequential:

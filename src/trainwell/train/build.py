@@ -17,6 +17,7 @@ from trainwell.core.state import Probe
 from trainwell.data.loader import Loader
 from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
+from trainwell.data.preprocessing.fitting import fit_on
 from trainwell.errors import ModelInvalid, TrainwellError
 from trainwell.losses import class_weights
 from trainwell.optimizers.groups import parameter_groups
@@ -88,7 +89,7 @@ def build_model(
     if choice.name == "given":
         if given is None:
             raise ModelInvalid("this run trains a network that was handed over in Python: pass the same one as model=")
-        return given
+        return _trainable(given, "the network")
     facts = model_facts(input_shape, num_classes)
     missing = [] if choice.is_own else [name for name in models[choice.name].needs if name not in facts]
     if missing:
@@ -107,8 +108,14 @@ def build_model(
             raise
         except Exception as error:
             raise ModelInvalid(f"{choice} cannot be built: {type(error).__name__}: {error}") from error
+    return _trainable(model, str(choice))
+
+
+def _trainable(model: object, name: str) -> nn.Module:
     if not isinstance(model, nn.Module):
-        raise ModelInvalid(f"{choice} must build a torch.nn.Module, got {type(model).__name__}")
+        raise ModelInvalid(f"{name} must build a torch.nn.Module, got {type(model).__name__}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelInvalid(f"{name} has no weights that can be trained: every parameter is frozen, or there is none")
     return model
 
 
@@ -168,7 +175,7 @@ def build(
 def build_pipelines(recipe: Recipe, prepared: Prepared) -> tuple[Pipeline, Pipeline]:
     """Return the pipelines of training and of evaluation; preprocessing is fitted on train only."""
     preprocessing = preprocessings.build(recipe.preprocessing.name, recipe.preprocessing.options)
-    preprocessing.fit(prepared.stores.train.inputs)
+    fit_on(preprocessing, prepared.stores.train, seed=recipe.seed)
     chain = [augmentations.build(choice.name, choice.options) for choice in recipe.augmentation]
     shape = prepared.input_shape
     return (

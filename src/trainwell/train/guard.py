@@ -18,6 +18,8 @@ from trainwell.train.loop import Loop
 from trainwell.train.snapshot import is_finite
 
 
+CURED_STEPS = 8  # how far beyond the trouble a cure must hold
+RATE_CURES = (0.1, 0.01, 1e-3, 1e-6, 1e-12, 1e-24)
 UNWRITTEN = ("empty", "new_empty")  # their results hold whatever the memory held before
 
 
@@ -52,7 +54,7 @@ def explain(loop: Loop, alarm_step: int) -> dict[str, Any]:
     """
     report: dict[str, Any] = {"step": alarm_step, "op": "", "layer": "", "phase": "", "samples": []}
     report |= _replay(loop, alarm_step, watched=True) or {}
-    report["cause"] = _cause(loop, alarm_step, report)
+    report["cause"] = _cause(loop, int(report["step"]) + CURED_STEPS, report)
     loop.go_back()
     return report
 
@@ -119,21 +121,18 @@ def _trouble(loop: Loop, mode: FirstNonFinite) -> dict[str, Any] | None:
     return {"step": state.step, "samples": samples, "has_bad_inputs": bool(bad_inputs.any()), **found}
 
 
-def _cause(loop: Loop, alarm_step: int, report: Mapping[str, Any]) -> str:
-    """Try the usual cures from the same state on the same samples, and say which one helps."""
+def _cause(loop: Loop, until: int, report: Mapping[str, Any]) -> str:
+    """Try the usual cures from the same state on the same samples, and say which one stays finite until then."""
     if report.get("has_bad_inputs"):
         return "the inputs themselves are not finite after preprocessing: look at these samples"
-    if loop.job.recipe.machine.precision != "float32" and _replay(loop, alarm_step, precision="float32") is None:
+    if loop.job.recipe.machine.precision != "float32" and _replay(loop, until, precision="float32") is None:
         return "the lower precision overflows: the same steps stay finite in float32 (--set machine.precision=float32)"
-    for scale in (0.1, 0.01):
-        if _replay(loop, alarm_step, lr_scale=scale) is None:
-            rate = loop.state.lr
-            return (
-                f"the learning rate is too high: with {scale:g} of it (down to {rate:.1e}) the same steps stay finite"
-            )
+    for scale in RATE_CURES:
+        if _replay(loop, until, lr_scale=scale) is None:
+            return f"the learning rate is too high: at {loop.state.lr:.1e}, {scale:g} of it, the same steps stay finite"
     return (
-        "not the learning rate and not the precision: the same steps fail at a hundredth of the rate too, so look at"
-        " this operation (a logarithm or a root of 0, a division by 0) and at these samples"
+        "not the learning rate and not the precision, since the same steps fail at any rate: look at this operation"
+        " (a logarithm or a root of 0, a division by 0) and at these samples"
     )
 
 

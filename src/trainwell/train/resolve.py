@@ -5,6 +5,7 @@ is written into the resolved recipe, so resume and rerun never choose again.
 """
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -20,9 +21,12 @@ from trainwell.core.machine import AutoChoice, choose_memory_format, propose_pre
 from trainwell.core.recipe import Recipe
 from trainwell.core.shelves import models, preprocessings, probes
 from trainwell.data.prepare import Prepared
+from trainwell.errors import ModelInvalid, UserError
 from trainwell.train.build import Job, build, check_outputs
+from trainwell.train.evaluate import evaluation_mode
 
 REHEARSED_STEPS = 3
+REHEARSED_SAMPLES = 32  # of each batch in these steps
 TIMED_STEPS = 8
 PRECISION_TOLERANCE = 0.05  # relative difference of the losses of the first steps that bfloat16 may show
 AIMED_STEPS = 1_500  # of one run: on digits the val loss of the default ConvNet is flat from step 1,000 on
@@ -50,7 +54,7 @@ def resolve(
     trial = recipe.with_values({"machine.precision": "float32", "length.epochs": 1, "length.minutes": None})
     trial = trial.with_values({"length.steps": None})
     job = build(trial, prepared, given=copy.deepcopy(given))
-    batches = [batch for batch, _ in zip(job.loaders.train.epoch(0), range(REHEARSED_STEPS), strict=False)]
+    batches = list(itertools.islice(job.loaders.train.epoch(0), REHEARSED_STEPS))
     precision = _choose_precision(recipe, prepared, job, batches, given, choices)
     recipe = recipe.with_values({"machine.precision": precision})
     if recipe.length.minutes is not None:
@@ -122,6 +126,7 @@ def _choose_precision(
     if proposed.value == "float32":
         choices.append(proposed)
         return "float32"
+    batches = [next(iter(batch.split(-(-len(batch) // REHEARSED_SAMPLES)))) for batch in batches]
     plain = _first_losses(job, batches)
     lower = _first_losses(
         build(job.recipe.with_values({"machine.precision": proposed.value}), prepared, given=copy.deepcopy(given)),
@@ -138,12 +143,23 @@ def _choose_precision(
 
 
 def _multiply_adds(job: Job, batch: Batch) -> float:
-    """Count the multiply-adds of one forward pass of a batch; also refuses outputs of a wrong shape."""
-    batch = job.evaluation_pipeline(batch, 0)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        logits = job.model(batch.inputs)
-    check_outputs(logits, batch, len(job.classes))
-    return counter.get_total_flops() / 2
+    """Count the multiply-adds of one forward pass of a batch; also refuses a network that does not fit.
+
+    Raises:
+        ModelInvalid: the network cannot take these inputs, or answers with the wrong shape.
+    """
+    few = next(iter(job.evaluation_pipeline(batch, 0).split(-(-len(batch) // 2))))
+    try:
+        with evaluation_mode(job.model), FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = job.model(few.inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise ModelInvalid(
+            f"the network cannot take inputs of shape {tuple(few.inputs.shape)}: {error}: check its first layers"
+        ) from error
+    check_outputs(logits, few, len(job.classes))
+    return counter.get_total_flops() / 2 * len(batch) / len(few)
 
 
 def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,8 @@ def execute(
             for choice in choices:
                 reporter.say(str(choice))
         job = build(recipe, prepared, given=model, hooks=hooks)
-        return _Execution(folder, job, reporter, begun).run(epochs)
+        with ExitStack() as files:
+            return _Execution(folder, job, reporter, begun, files).run(epochs)
 
 
 def _settle(folder: RunFolder, recipe: Recipe, choices: list[AutoChoice]) -> Recipe:
@@ -180,20 +181,20 @@ def _prepare(
 class _Execution:
     """The training of one built job in its folder."""
 
-    def __init__(self, folder: RunFolder, job: Job, reporter: Reporter, begun: float) -> None:
+    def __init__(self, folder: RunFolder, job: Job, reporter: Reporter, begun: float, files: ExitStack) -> None:
         self.folder, self.job, self.reporter, self.begun = folder, job, reporter, begun
         checkpoint = load_newest(folder.checkpoints)
         for words in checkpoint.damaged if checkpoint is not None else ():
             reporter.say(f"a damaged checkpoint was passed over: {words}")
-        self.record = Record(folder.record)
+        self.record = files.enter_context(closing(Record(folder.record)))
         self._cut_record(0 if checkpoint is None else int(checkpoint.state["record_length"]))
         best = {} if checkpoint is None else put_into(job, checkpoint)
         progress = Progress(job.epochs, job.recipe.batch.accumulate) if checkpoint is None else progress_of(checkpoint)
-        self.events = Events(folder)
+        self.events = files.enter_context(closing(Events(folder)))
         self.events.take_requests(progress.step)
         self.loop = Loop(job, progress, record=self.record, events=self.events, reporter=reporter)
         self.loop.best = best
-        self.timing = Journal(folder.timing)
+        self.timing = files.enter_context(closing(Journal(folder.timing)))
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
         self._saved = (progress.step, progress.epoch) if checkpoint is not None else (-1, -1)
@@ -208,17 +209,13 @@ class _Execution:
 
     def run(self, epochs: int | None) -> Run:
         """Train to the end, then evaluate and store what the run reports."""
-        try:
-            if epochs is not None:
-                self._extend(epochs)
-            with _stop_requests() as is_stopped:
-                self.loop.wants_stop = is_stopped
-                self.loop.on_pause = self._pause
-                self._train()
-            return self._finish()
-        finally:
-            for file in (self.record, self.events, self.timing):
-                file.close()
+        if epochs is not None:
+            self._extend(epochs)
+        with _stop_requests() as is_stopped:
+            self.loop.wants_stop = is_stopped
+            self.loop.on_pause = self._pause
+            self._train()
+        return self._finish()
 
     def _train(self) -> None:
         loop = self.loop

@@ -21,8 +21,6 @@ from trainwell.errors import OptionInvalid, ShapeError
 # Padded images worked on at a time: both copies stay in a second- or third-level cache.
 BUFFER_BYTES = 16 * 2**20
 
-ZERO: Padding = "zero"
-
 
 class Warp:
     """A list of geometric ops as one step: `Warp([flip, shift], seed=0)(images, index, epoch)`.
@@ -96,7 +94,9 @@ def _common_padding(ops: Sequence[Geometric]) -> Padding:
         raise OptionInvalid(
             f"geometric augmentations are done in one pass and share one padding: {said}; give all the same"
         )
-    return next(iter(wanted), ZERO)
+    for padding in wanted:
+        return padding
+    return "zero"
 
 
 def require_images(shape: Sequence[int], ops: Sequence[Geometric]) -> None:

@@ -4,7 +4,7 @@ Sums run over chunks, so memory-mapped splits are read once a pass and never cop
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -63,17 +63,15 @@ class Samples(Protocol):
 
 def fit_on(preprocessing: Preprocessing, train: Samples, *, seed: int) -> str:
     """Fit on the train split, or on a sample of it that `seed` draws where it is very large; say which, in words."""
-    inputs: Any = getattr(train, "inputs", None)
+    inputs: Tensor | None = getattr(train, "inputs", None)
     count = len(train)
     values = train.gather(torch.zeros(1, dtype=torch.int64)).inputs.numel()
-    most = max(1, FIT_VALUES // values) if inputs is not None else STREAM_SAMPLES
-    chosen = None
-    if count > most:
+    most = STREAM_SAMPLES if inputs is None else max(1, FIT_VALUES // values)
+    if inputs is not None and count <= most:
+        preprocessing.fit(inputs)
+    else:
         chosen = Chance(seed, "preprocessing").permutation(0, count)[:most].sort().values
-    elif inputs is None:
-        chosen = torch.arange(count)
-    taken: Tensor = inputs if chosen is None else train.gather(chosen).inputs
-    preprocessing.fit(taken)
+        preprocessing.fit(train.gather(chosen).inputs)
     if count <= most:
         return f"fitted on all {count} training samples"
     return f"fitted on {most} of {count} training samples, drawn by seed {seed}: more would hardly move the statistics"

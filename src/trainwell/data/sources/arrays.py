@@ -61,11 +61,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def _array(file: Any, name: str, path: Path) -> np.ndarray:
     try:
-        return file[name]
+        return np.asarray(file[name])
     except ValueError as error:
         if "pickle" not in str(error):
             raise DataInvalid(f"array {name} of {path} cannot be read: {error}; save it again with np.savez") from error
         raise DataInvalid(
-            f"array {name} of {path} holds Python objects (dtype object), which are not loaded because loading them can run code: "
+            f"array {name} of {path} holds Python objects (dtype object), which are not loaded because loading them "
+            "can run code: "
             "save plain numbers, or texts with a dtype such as '<U20'"
         ) from error

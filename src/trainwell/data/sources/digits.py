@@ -1,5 +1,7 @@
 """1,797 handwritten digits of 8x8 pixels that scikit-learn carries: the data set that needs no files."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -15,7 +17,7 @@ def digits() -> Samples:
     """
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     levels = np.asarray(bunch["images"])  # (N, 8, 8) floats that hold whole numbers 0..16
     images = torch.from_numpy(np.rint(levels * (255 / 16)).astype(np.uint8)[..., None])  # (N, H, W) -> (N, H, W, 1)
     return Samples(

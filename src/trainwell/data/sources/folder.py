@@ -10,13 +10,9 @@ import numpy as np
 from PIL import Image
 
 from trainwell.core.shelves import sources
+from trainwell.data.badfiles import READ_SUFFIXES, is_image_name
 from trainwell.data.samples import SPLIT_WORDS, Samples, first_rows, natural_order
 from trainwell.errors import DataInvalid, did_you_mean
-
-# Endings by which people know images. Formats among them that are not read are then named as bad files, not passed over.
-_READ = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
-_NOT_READ = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".ico", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm")
-IMAGE_SUFFIXES = frozenset(_READ + _NOT_READ)
 
 
 def _example(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -96,16 +92,9 @@ class _Walk:
         return tuple(f"{len(found)} {words}: {first_rows(found)}" for found, words in said if found)
 
 
-def is_image_name(name: str) -> bool:
-    """Return whether a file's extension is an image's, in any case.
-
-    >>> is_image_name("A.JPG"), is_image_name("Thumbs.db")
-    (True, False)
-    """
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-@sources.card(takes="a folder with one sub-folder of images a class", accepts=Path.is_dir, is_last_resort=True, example=_example)
+@sources.card(
+    takes="a folder with one sub-folder of images a class", accepts=Path.is_dir, is_last_resort=True, example=_example
+)
 def folder(location: str) -> Samples:
     """A folder with one sub-folder of images for each class; train, val and test folders above them are respected.
 
@@ -121,7 +110,9 @@ def folder(location: str) -> Samples:
         raise DataInvalid(f"{root} is no folder: give a folder with one sub-folder of images for each class")
     top = walk.folders(root)
     parts, notes = _split_folders(root, top)
-    classes = {split: _classes(walk, place, folders) for split, (place, folders) in _read(walk, parts, root, top).items()}
+    classes = {
+        split: _classes(walk, place, folders) for split, (place, folders) in _read(walk, parts, root, top).items()
+    }
     first = "train" if "train" in classes else ""
     names = tuple(natural_order(classes[first]))
     notes += _compare(classes, names)
@@ -135,7 +126,9 @@ def folder(location: str) -> Samples:
             labels += [label] * len(images)
             splits += [split if len(classes) > 1 else ""] * len(images)
     said = tuple(notes) + walk.notes()
-    return Samples(names, np.array(labels, np.int64), np.array(splits, "<U5"), files=tuple(files), root=root, notes=said)
+    return Samples(
+        names, np.array(labels, np.int64), np.array(splits, "<U5"), files=tuple(files), root=root, notes=said
+    )
 
 
 def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[str]]:
@@ -152,7 +145,8 @@ def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[s
     others = [folder.name for folder in top if folder not in named]
     if others:
         raise DataInvalid(
-            f"{root} mixes split folders ({first_rows(f.name for f in named)}) with other folders ({first_rows(others)}): "
+            f"{root} mixes split folders ({first_rows(f.name for f in named)}) with other folders "
+            f"({first_rows(others)}): "
             "put class folders either all inside train, val and test, or all directly in one folder"
         )
     parts: dict[str, Path] = {}
@@ -162,13 +156,17 @@ def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[s
         if split in parts:
             raise DataInvalid(f"{root} holds two folders for {split}: {parts[split].name} and {folder.name}; keep one")
         if folder not in over_classes:
-            notes.append(f"the folder {folder.name} holds no class folders, so its images have no label and were left out")
+            notes.append(
+                f"the folder {folder.name} holds no class folders, so its images have no label and were left out"
+            )
             continue
         parts[split] = folder
     if list(parts) == ["train"]:
         notes.append("only the folder train holds classes: val and test are split from it")
     else:
-        notes.append("the splits are yours: " + ", ".join(parts[s].name for s in ("train", "val", "test") if s in parts))
+        notes.append(
+            "the splits are yours: " + ", ".join(parts[s].name for s in ("train", "val", "test") if s in parts)
+        )
     return parts, notes
 
 
@@ -187,14 +185,17 @@ def _classes(walk: _Walk, place: Path, folders: list[Path]) -> dict[str, list[Pa
     if not folders:
         lies = f"{len(walk.loose)} images that belong to no class" if walk.loose else "no images"
         lies += f" and {len(walk.others)} other files ({first_rows(walk.others)})" if walk.others else ""
-        raise DataInvalid(f"{place} holds {lies} and no class folders: make one sub-folder of images for each class, as cat/1.jpg, dog/1.jpg")
+        raise DataInvalid(
+            f"{place} holds {lies} and no class folders: make one sub-folder of images for each class, as cat/1.jpg, "
+            "dog/1.jpg"
+        )
     found = {folder.name: walk.images(folder) for folder in folders}
     empty = [name for name, images in found.items() if not images]
     if empty:
         named = ", ".join(str(place / name) for name in empty[:20])
         raise DataInvalid(
             f"{len(empty)} of {len(found)} class folders hold no images: {named}; fill them or remove them "
-            f"(read are {', '.join(_READ)})"
+            f"(read are {', '.join(READ_SUFFIXES)})"
         )
     if len(found) == 1:
         (name,) = found

@@ -1,6 +1,7 @@
 """MNIST's own file format: a folder of `...images-idx3-ubyte` and `...labels-idx1-ubyte` files, also as `.gz`."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,15 @@ def idx(location: str) -> Samples:
     path = Path(location)
     folder = path.parent if path.is_file() else _folder_of(path)
     if folder is None:
-        raise DataInvalid(f"{path} holds no MNIST files: give a folder with train-images-idx3-ubyte and train-labels-idx1-ubyte (also .gz)")
-    images = [path] if path.is_file() else [entry for entry in sorted(folder.iterdir()) if _is_idx(entry) and "image" in entry.name.lower()]
+        raise DataInvalid(
+            f"{path} holds no MNIST files: give a folder with train-images-idx3-ubyte and train-labels-idx1-ubyte "
+            "(also .gz)"
+        )
+    images = (
+        [path]
+        if path.is_file()
+        else [entry for entry in sorted(folder.iterdir()) if _is_idx(entry) and "image" in entry.name.lower()]
+    )
     if not images:
         raise DataInvalid(f"{folder} holds IDX files but none of images: train-images-idx3-ubyte is missing")
     pairs: dict[str, Pair] = {}
@@ -67,7 +75,8 @@ def idx(location: str) -> Samples:
         pair = _pair(file)
         if pair.split in pairs:
             raise DataInvalid(
-                f"{folder} holds two files of {pair.split or 'unnamed'} images, {pairs[pair.split].x_name} and {pair.x_name}: "
+                f"{folder} holds two files of {pair.split or 'unnamed'} images, {pairs[pair.split].x_name} and "
+                f"{pair.x_name}: "
                 "give the path of one, or remove one"
             )
         pairs[pair.split] = pair
@@ -76,9 +85,24 @@ def idx(location: str) -> Samples:
 
 
 def _pair(images: Path) -> Pair:
-    split = next((SPLIT_WORDS[word] for word in images.name.lower().replace(".", "-").replace("_", "-").split("-") if word in SPLIT_WORDS), "")
-    wanted = images.name.lower().removesuffix(".gz").replace("images", "labels").replace("image", "label").replace("idx3", "idx1")
-    labels = next((file for file in sorted(images.parent.iterdir()) if file.name.lower().removesuffix(".gz") == wanted), None)
+    split = next(
+        (
+            SPLIT_WORDS[word]
+            for word in images.name.lower().replace(".", "-").replace("_", "-").split("-")
+            if word in SPLIT_WORDS
+        ),
+        "",
+    )
+    wanted = (
+        images.name.lower()
+        .removesuffix(".gz")
+        .replace("images", "labels")
+        .replace("image", "label")
+        .replace("idx3", "idx1")
+    )
+    labels = next(
+        (file for file in sorted(images.parent.iterdir()) if file.name.lower().removesuffix(".gz") == wanted), None
+    )
     if labels is None or labels == images:
         raise DataInvalid(f"{images} has no labels beside it: {wanted} (also .gz) is missing in {images.parent}")
     return Pair(split, read_idx(images, axes=3), read_idx(labels, axes=1), images.name, labels.name)
@@ -97,19 +121,26 @@ def read_idx(path: Path, *, axes: int) -> np.ndarray:
                 raise DataInvalid(f"{path} is empty (0 bytes): download it again")
             if len(head) < 4 or head[:2] != b"\0\0" or head[2] != _UBYTE or head[3] != axes:
                 raise DataInvalid(
-                    f"{path} must begin with the IDX header 00 00 08 0{axes} (unsigned bytes, {axes} axes), got {head.hex(' ')}: "
+                    f"{path} must begin with the IDX header 00 00 08 0{axes} (unsigned bytes, {axes} axes), got "
+                    f"{head.hex(' ')}: "
                     "it is another file, or damaged"
                 )
-            shape = tuple(int(size) for size in np.frombuffer(file.read(4 * axes), dtype=">u4"))
-            size = int(np.prod(shape, dtype=object)) if len(shape) == axes else -1
-            if not 0 < size <= _MAXIMUM_BYTES:
-                raise DataInvalid(f"{path} says in its header that it has shape {shape}, which cannot be: it is damaged")
+            sizes = file.read(4 * axes)
+            shape = tuple(int.from_bytes(sizes[place : place + 4], "big") for place in range(0, 4 * axes, 4))
+            size = math.prod(shape)
+            if len(sizes) < 4 * axes or not 0 < size <= _MAXIMUM_BYTES:
+                raise DataInvalid(
+                    f"{path} says in its header that it has shape {shape}, which cannot be: it is damaged"
+                )
             content = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataInvalid(f"{path} cannot be read: {error}; download it again") from error
     if len(content) != size:
         more = "more" if len(content) > size else f"{len(content)}"
-        raise DataInvalid(f"{path} must hold {size} bytes after its header for shape {shape}, got {more}: it is truncated or damaged; download it again")
+        raise DataInvalid(
+            f"{path} must hold {size} bytes after its header for shape {shape}, got {more}: it is truncated or "
+            "damaged; download it again"
+        )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 

@@ -66,7 +66,7 @@ def _upper_moon(count: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _lower_moon(count: int, generator: np.random.Generator) -> np.ndarray:
-    return np.array([1.0, 0.5]) - _upper_moon(count, generator)
+    return np.asarray([1.0, 0.5] - _upper_moon(count, generator))
 
 
 def _circle(radius: float) -> Draw:
@@ -76,7 +76,7 @@ def _circle(radius: float) -> Draw:
 def _quadrants(sign: int) -> Draw:
     def draw(count: int, generator: np.random.Generator) -> np.ndarray:
         xy = generator.uniform(0, 1, (count, 2))
-        return xy * generator.choice([-1, 1], (count, 1)) * np.array([1, sign])
+        return np.asarray(xy * generator.choice([-1, 1], (count, 1)) * [1, sign])
 
     return draw
 
@@ -100,7 +100,7 @@ _MODE_RADIUS = 0.5
 
 
 def _in_modes(count: int, generator: np.random.Generator) -> np.ndarray:
-    return _CENTRES[generator.integers(0, 3, count)] + _annulus(count, generator, 0, _MODE_RADIUS)
+    return np.asarray(_CENTRES[generator.integers(0, 3, count)] + _annulus(count, generator, 0, _MODE_RADIUS))
 
 
 def _off_modes(count: int, generator: np.random.Generator) -> np.ndarray:

@@ -40,7 +40,9 @@ class _Table:
         """Return the column for a role: the one asked for, or the one with a usual name."""
         if asked is not None:
             if asked not in self.columns:
-                raise DataInvalid(f"{self.name} has no column {asked!r} for the {role}{did_you_mean(asked, self.columns)}")
+                raise DataInvalid(
+                    f"{self.name} has no column {asked!r} for the {role}{did_you_mean(asked, self.columns)}"
+                )
             return asked
         lowered = {column.lower(): column for column in reversed(self.columns)}
         return next((lowered[word] for word in _USUAL[role] if word in lowered), None)
@@ -77,8 +79,10 @@ def table(location: str, *, path: str | None = None, label: str | None = None, s
     label_column = cells.find("label", label)
     if label_column is None:
         raise DataInvalid(
-            f"{cells.name} has no label column: its columns are {', '.join(cells.columns)}; name the column of labels with "
-            f"label=NAME, or call it {' or '.join(_USUAL['label'][:3])} (the first line of the table must name the columns)"
+            f"{cells.name} has no label column: its columns are {', '.join(cells.columns)}; name the column of "
+            "labels with "
+            f"label=NAME, or call it {' or '.join(_USUAL['label'][:3])} (the first line of the table must name the "
+            "columns)"
         )
     path_column, split_column = cells.find("path", path), cells.find("split", split)
     known = _labels(cells, label_column)
@@ -116,7 +120,8 @@ def _read(path: Path) -> _Table:
             continue
         if len(row) != len(columns):
             raise DataInvalid(
-                f"{path.name}, line {reader.line_num}: {len(row)} cells where the first line names {len(columns)} columns; "
+                f"{path.name}, line {reader.line_num}: {len(row)} cells where the first line names {len(columns)} "
+                "columns; "
                 "quote cells that hold the delimiter"
             )
         rows.append(tuple(row))
@@ -130,7 +135,10 @@ def _filled(cells: _Table, column: str) -> list[str]:
     values = cells.column(column)
     blank = [line for line, value in zip(cells.lines, values, strict=True) if not value]
     if blank:
-        raise DataInvalid(f"{cells.name}: column {column!r} is empty in {len(blank)} rows (lines {first_rows(blank)}): fill or remove them")
+        raise DataInvalid(
+            f"{cells.name}: column {column!r} is empty in {len(blank)} rows (lines {first_rows(blank)}): fill or "
+            "remove them"
+        )
     return values
 
 
@@ -138,9 +146,16 @@ def _labels(cells: _Table, column: str) -> Labelled:
     """Whole numbers are class ids; everything else is a class name."""
     values = _filled(cells, column)
     numbers = _parse(values)
-    missing = [line for line, value in zip(cells.lines, values, strict=True) if value.lower() in ("nan", "null", "none", "na", "n/a")]
+    missing = [
+        line
+        for line, value in zip(cells.lines, values, strict=True)
+        if value.lower() in ("nan", "null", "none", "na", "n/a")
+    ]
     if missing:
-        raise DataInvalid(f"{cells.name}: column {column!r} has no label (NaN) in {len(missing)} rows (lines {first_rows(missing)}): label or remove them")
+        raise DataInvalid(
+            f"{cells.name}: column {column!r} has no label (NaN) in {len(missing)} rows (lines "
+            f"{first_rows(missing)}): label or remove them"
+        )
     where = f"column {column!r} of {cells.name}"
     return read_labels(np.array(values) if numbers is None else _integers(numbers), where=where)
 
@@ -172,7 +187,9 @@ def _splits(cells: _Table, column: str | None) -> np.ndarray:
 
 def _numbers(cells: _Table, columns: Sequence[str]) -> np.ndarray:
     if not columns:
-        raise DataInvalid(f"{cells.name} has neither a column of paths nor of numbers beside its label: add one, or say path=NAME")
+        raise DataInvalid(
+            f"{cells.name} has neither a column of paths nor of numbers beside its label: add one, or say path=NAME"
+        )
     features = np.empty((len(cells.rows), len(columns)), dtype=np.float32)
     for place, column in enumerate(columns):
         for row, (line, value) in enumerate(zip(cells.lines, cells.column(column), strict=True)):
@@ -180,7 +197,8 @@ def _numbers(cells: _Table, columns: Sequence[str]) -> np.ndarray:
             if parsed is None or not np.isfinite(parsed[0]):
                 shown = "is empty" if not value else f"holds {value!r}"
                 raise DataInvalid(
-                    f"{cells.name}, line {line}: column {column!r} {shown}, where a finite number is needed: remove the column or the "
+                    f"{cells.name}, line {line}: column {column!r} {shown}, where a finite number is needed: remove "
+                    "the column or the "
                     "row, fill the cell, or say path=NAME if a column names image files"
                 )
             features[row, place] = parsed[0]
