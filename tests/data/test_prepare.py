@@ -152,7 +152,7 @@ def test_images_are_grey_only_if_all_are(photos: Path, tmp_path: Path) -> None:
 def spoil(root: Path) -> set[str]:
     """Put one file of each kind of badness into the cat folder."""
     whole = (root / "cat" / "01.png").read_bytes()
-    bomb = Image.new("1", (20_000, 20_000))
+    bomb = Image.new("1", (9_500, 9_500))
     bomb.save(root / "cat" / "bomb.png")
     (root / "cat" / "short.png").write_bytes(whole[: len(whole) // 2])
     (root / "cat" / "empty.png").write_bytes(b"")
@@ -314,7 +314,7 @@ def test_other_channels_can_only_be_kept() -> None:
         (
             DataSpec(val_fraction=0.5, test_fraction=0.5),
             DataInvalid,
-            "leave nothing to train on: their sum must be below 1",
+            "leave nothing to train on: their sum must",
         ),
         (DataSpec(source="points", image_size=32), DataInvalid, "features of 2 numbers, not images: image_size=32"),
         (DataSpec(source="digit"), NameUnknown, r"no source is called 'digit': did you mean 'digits'\?"),

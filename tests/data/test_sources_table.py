@@ -42,6 +42,10 @@ def test_usual_spellings_and_delimiters_are_known(tmp_path: Path, name: str, tex
     assert samples.classes == ("cat", "dog")
 
 
+def test_codes_with_leading_zeros_stay_names(tmp_path: Path) -> None:
+    assert read(tmp_path, "path,label\n1.png,01\n2.png,1\n3.png,10\n").classes == ("01", "1", "10")
+
+
 def test_columns_are_named_by_options(tmp_path: Path) -> None:
     text = "where,what,part,label\n1.png,cat,train,9\n2.png,dog,Validation,9\n3.png,dog,,9\n"
     samples = read(tmp_path, text, path="where", label="what", split="part")

@@ -93,8 +93,8 @@ def test_the_layer_and_the_samples_are_named(tmp_path: Path) -> None:
     )
     assert alarm.report["layer"] == "body.1"
     assert alarm.report["op"].startswith("div")
-    assert alarm.report["samples"] == [17]
-    assert "train samples 17" in str(alarm)
+    assert alarm.report["samples"] == ["row 17"]
+    assert "train samples row 17" in str(alarm)
 
 
 class SqrtOfZero(nn.Module):

@@ -1,4 +1,4 @@
-"""Which files are images, and which of them cannot be used: all are found before anything is said, and named at once."""
+"""Which files are images, and which of them cannot be used: all found first, then named at once."""
 
 import os
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ _SMALLEST = ImageForm(8, 8, 1, "stretch")
 
 # Endings by which people know images. Those of formats that are not read are then named as bad files, not passed over.
 READ_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
-_NOTREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".ico", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm")
-IMAGE_SUFFIXES = frozenset(READ_SUFFIXES + _NOT_READ)
+_UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".ico", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm")
+IMAGE_SUFFIXES = frozenset(READ_SUFFIXES + _UNREAD_SUFFIXES)
 
 
 def is_image_name(name: str) -> bool:

@@ -149,8 +149,8 @@ def hold_arrays(samples: Samples, wish: Wish, *, threads: int) -> HeldArrays:
     if samples.kind == "features":
         if wish.image_size not in (None, "auto") or wish.color != "auto":
             raise DataInvalid(
-                f"the data are features of {samples.arrays.shape[1]} numbers, not images: image_size={wish.image_size} and "
-                f"color={wish.color} mean nothing here; leave both on auto"
+                f"the data are features of {samples.arrays.shape[1]} numbers, not images: "
+                f"image_size={wish.image_size} and color={wish.color} mean nothing here; leave both on auto"
             )
         return HeldArrays(samples, digests, None, ())
     images = samples.arrays

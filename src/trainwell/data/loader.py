@@ -80,18 +80,18 @@ class Loader:
             )
         self._store = store
         self.count = count
-        self._batch_size = batch_size
         self._shuffle = shuffle
         self._order = Chance(seed, "shuffle")
         self.device = device or torch.device("cpu")
         self._used = count - count % batch_size if drop_last else count
+        self._sizes = _batch_sizes(self._used, batch_size, is_training=shuffle)
         self._weight = None if sample_weight is None else sample_weight.to(torch.float32)
         self._home = torch.device("cpu") if isinstance(store, StreamStore) else self.device
         if not isinstance(store, StreamStore):
             self._rows, self._shape = _flat_rows(store.inputs)
             if self._rows.nbytes <= RESIDENT_BYTES:
                 self._rows = self._rows.to(self.device)
-        self.steps_per_epoch = -(-self._used // batch_size)
+        self.steps_per_epoch = len(self._sizes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch from step `start` on, the same ones as after the steps before it.
@@ -116,19 +116,33 @@ class Loader:
     def _in_order(self, values: Tensor, order: Tensor | None) -> tuple[Tensor, ...]:
         """Put one value a sample into the epoch's order and cut it into batches."""
         ordered = values[: self._used] if order is None else values.index_select(0, order)
-        return torch.split(ordered.to(self._home), self._batch_size)
+        return torch.split(ordered.to(self._home), self._sizes)
 
     def _inputs(self, order: Tensor | None, start: int) -> Iterator[Tensor]:
         """The inputs of each batch from step `start` on."""
         rows, shape = self._rows, self._shape
         if order is None:
-            pieces = iter(torch.split(rows, self._batch_size)[start:])
+            pieces = iter(torch.split(rows[: self._used], self._sizes)[start:])
         elif rows.nbytes > WHOLE_EPOCH_BYTES:
-            pieces = map(rows.index_select, repeat(0), torch.split(order.to(rows.device), self._batch_size)[start:])
+            pieces = map(rows.index_select, repeat(0), torch.split(order.to(rows.device), self._sizes)[start:])
         else:
             # The whole order even for a late start: a slice then has the same alignment, and gives the same bits.
-            pieces = iter(torch.split(rows.index_select(0, order.to(rows.device)), self._batch_size)[start:])
+            pieces = iter(torch.split(rows.index_select(0, order.to(rows.device)), self._sizes)[start:])
         return pieces if len(shape) == 1 else (_shaped(piece, shape) for piece in pieces)
+
+
+def _batch_sizes(count: int, size: int, *, is_training: bool) -> list[int]:
+    """Cut count samples into batches; in training a lone last sample joins the batch before it.
+
+    Batch norm has no statistics of one sample, so a step on it would fail.
+
+    >>> _batch_sizes(9, 4, is_training=True), _batch_sizes(9, 4, is_training=False)
+    ([4, 5], [4, 4, 1])
+    """
+    sizes = [size] * (count // size) + ([count % size] if count % size else [])
+    if is_training and len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [size + 1]
+    return sizes
 
 
 def _flat_rows(inputs: Tensor) -> tuple[Tensor, tuple[int, ...]]:

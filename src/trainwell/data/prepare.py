@@ -150,8 +150,8 @@ def prepare(
 def _refuse_fractions(spec: DataSpec) -> None:
     if spec.val_fraction + spec.test_fraction >= 1:
         raise DataInvalid(
-            f"val_fraction={spec.val_fraction} and test_fraction={spec.test_fraction} leave nothing to train on: their sum "
-            "must be below 1"
+            f"val_fraction={spec.val_fraction} and test_fraction={spec.test_fraction} leave nothing to train on: "
+            "their sum must be below 1"
         )
 
 

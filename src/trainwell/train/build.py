@@ -36,6 +36,7 @@ class Job:
         schedule: step -> multiplier of each group's `initial_lr`.
         loaders: train shuffled; val and test in order.
         train_pipeline: augmentation and preprocessing; `evaluation_pipeline`: preprocessing alone.
+        name_of: position in the train split -> what a person calls that sample.
         hooks: objects that act, in order; `probes`: instruments that look.
     """
 
@@ -52,6 +53,7 @@ class Job:
     epochs: int
     steps_per_epoch: int
     total_steps: int
+    name_of: Callable[[int], str]
     probes: tuple[Probe, ...] = ()
     hooks: list[object] = field(default_factory=list)
 
@@ -167,6 +169,7 @@ def build(
         epochs=epochs,
         steps_per_epoch=train.steps_per_epoch,
         total_steps=steps,
+        name_of=lambda position: prepared.name("train", position),
         probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
         hooks=[*standard_hooks(recipe, model), *hooks],
     )
@@ -174,13 +177,14 @@ def build(
 
 def build_pipelines(recipe: Recipe, prepared: Prepared) -> tuple[Pipeline, Pipeline]:
     """Return the pipelines of training and of evaluation; preprocessing is fitted on train only."""
+    train = prepared.stores.train
     preprocessing = preprocessings.build(recipe.preprocessing.name, recipe.preprocessing.options)
-    fit_on(preprocessing, prepared.stores.train, seed=recipe.seed)
+    fit_on(preprocessing, train, seed=recipe.seed)
     chain = [augmentations.build(choice.name, choice.options) for choice in recipe.augmentation]
-    shape = prepared.input_shape
+    shape, dtype = prepared.input_shape, getattr(torch, recipe.machine.precision)
     return (
-        Pipeline(chain, preprocessing, seed=recipe.seed, input_shape=shape),
-        Pipeline([], preprocessing, seed=recipe.seed, input_shape=shape),
+        Pipeline(chain, preprocessing, seed=recipe.seed, input_shape=shape, dtype=dtype, samples=len(train)),
+        Pipeline([], preprocessing, seed=recipe.seed, input_shape=shape, dtype=dtype),
     )
 
 

@@ -49,8 +49,8 @@ def explain(loop: Loop, alarm_step: int) -> dict[str, Any]:
     """Replay the steps before an alarm and return where it began and which cure removes it.
 
     Returns:
-        Plain data: `step`, `op`, `layer`, `phase`, `samples` (positions in the train split), `cause`
-        in words. The loop stands at its last good state afterwards.
+        Plain data: `step`, `op`, `layer`, `phase`, `samples` (names, where it befell some and not
+        all), `cause` in words. The loop stands at its last good state afterwards.
     """
     report: dict[str, Any] = {"step": alarm_step, "op": "", "layer": "", "phase": "", "samples": []}
     report |= _replay(loop, alarm_step, watched=True) or {}
@@ -117,7 +117,8 @@ def _trouble(loop: Loop, mode: FirstNonFinite) -> dict[str, Any] | None:
     if not bad.any() and is_finite(loop.job.model):
         return None
     found = mode.found or {}
-    samples = state.batch.index[bad].tolist() if bad.sum() < len(bad) else []
+    positions = state.batch.index[bad].tolist() if bad.sum() < len(bad) else []
+    samples = [loop.job.name_of(position) for position in positions]
     return {"step": state.step, "samples": samples, "has_bad_inputs": bool(bad_inputs.any()), **found}
 
 

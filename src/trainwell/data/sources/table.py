@@ -143,9 +143,10 @@ def _filled(cells: _Table, column: str) -> list[str]:
 
 
 def _labels(cells: _Table, column: str) -> Labelled:
-    """Whole numbers are class ids; everything else is a class name."""
+    """Numbers are class ids; everything else, also a code such as 007, is a class name."""
     values = _filled(cells, column)
-    numbers = _parse(values)
+    is_code = any(len(value) > 1 and value.startswith("0") and value.isdigit() for value in values)
+    numbers = None if is_code else _parse(values)
     missing = [
         line
         for line, value in zip(cells.lines, values, strict=True)
