@@ -25,7 +25,7 @@ PACKAGES = ("torch", "numpy", "pillow", "simplejpeg")
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured quantity: its median with the ends of a 95 % interval, and its unit."""
+    """One measured quantity: its median with the ends of a 95 % interval, unless `unit` says otherwise."""
 
     median: float
     low: float
@@ -134,7 +134,7 @@ def write_result(
     part.write_text(json.dumps(result, indent=2) + "\n")
     part.replace(path)
     for key, value in figures.items():
-        print(f"{key}: {value.median:.4g} {value.unit} (95 %: {value.low:.4g} to {value.high:.4g}, n = {n})")
+        print(f"{key}: {value.median:.4g} {value.unit} ({value.low:.4g} to {value.high:.4g})")
     print(f"target: {target}: {'reached' if reached else 'NOT reached'}\nwritten: {path}")
     return path
 

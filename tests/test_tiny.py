@@ -45,7 +45,7 @@ def test_any_network_and_any_samples_of_your_own(tmp_path: Path) -> None:
 
 
 def test_the_command_line_says_the_same(tmp_path: Path) -> None:
-    words = "fit points:kind=moons,samples=300 --epochs 2 --seed 3 --set machine.threads=1 --json --out".split()
+    words = ["fit", "points:kind=moons,samples=300", "--epochs", "2", "--seed", "3", "--set", "machine.threads=1", "--json", "--out"]
     done = subprocess.run(
         [sys.executable, "-m", "trainwell", *words, str(tmp_path / "run")], capture_output=True, text=True, check=True
     )

@@ -6,6 +6,7 @@
     │   ├── OptionInvalid             a value outside its declared type or range
     │   ├── RecipeInvalid             all faults of a recipe at once
     │   ├── DataInvalid               a source, file, label or array cannot be used
+    │   │   └── FilesInvalid          image files cannot be used, all of them at once
     │   ├── ShapeError                a tensor does not have the shape that was agreed
     │   ├── ModelInvalid              the user's network cannot be built or answers wrongly
     │   └── RunInvalid                a run folder is missing, taken, unreadable or not writable
@@ -54,6 +55,14 @@ class RecipeInvalid(UserError):
 
 class DataInvalid(UserError):
     """A source, a file, a label or an array cannot be used."""
+
+
+class FilesInvalid(DataInvalid):
+    """Image files that cannot be used; `files` holds every one of them with its reason."""
+
+    def __init__(self, message: str, files: Sequence[object]) -> None:
+        self.files = tuple(files)
+        super().__init__(message)
 
 
 class ShapeError(UserError):

@@ -43,7 +43,7 @@ def fit(
     recipe: Recipe | str | Path | None = None,
     hooks: Sequence[object] = (),
     reporter: Reporter | None = None,
-    set: Mapping[str, Any] | None = None,  # noqa: A002 - the command line's word
+    set: Mapping[str, Any] | None = None,
     **words: Any,
 ) -> Run:
     """Train a classifier and return the run.

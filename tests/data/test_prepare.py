@@ -9,13 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from trainwell.data.badfiles import FilesInvalid
 from trainwell.data.pairs import Pair, join_pairs
 from trainwell.data.prepare import DataSpec, Prepared, prepare
 from trainwell.data.samples import infer_source
 from trainwell.data.store import Store
 from trainwell.data.stream import StreamStore
-from trainwell.errors import DataInvalid, NameUnknown, OptionInvalid
+from trainwell.errors import DataInvalid, FilesInvalid, NameUnknown, OptionInvalid
 
 
 def pixels(seed: int, height: int = 12, width: int = 12, channels: int = 3) -> np.ndarray:

@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
 def train(tmp_path: Path) -> Callable[..., Run]:
     """Train a quick run with all hooks on: `train("name", epochs=4, set={...})`."""
 
-    def run(name: str, source: object = SOURCE, *, set: dict[str, Any] | None = None, **words: Any) -> Run:  # noqa: A002
+    def run(name: str, source: object = SOURCE, *, set: dict[str, Any] | None = None, **words: Any) -> Run:
         words = {"model": "mlp:hidden=[16],dropout=0.1", "epochs": 4, "seed": 1, "reporter": Silence(), **words}
         return tw.fit(source, out=tmp_path / name, set={**SETTINGS, **(set or {})}, **words)
 

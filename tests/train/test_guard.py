@@ -21,7 +21,7 @@ def fail(path: Path, **words: object) -> NonFinite:
     """Train to the alarm and return it."""
     words = {"epochs": 20, "seed": 0, "reporter": Silence(), "out": path, **words}
     words["set"] = {"machine.threads": 1, **words.get("set", {})}  # type: ignore[dict-item]
-    with pytest.raises(NonFinite) as caught:  # noqa: PT012
+    with pytest.raises(NonFinite) as caught:
         tw.fit(words.pop("source", "points:kind=moons,samples=300"), **words)  # type: ignore[arg-type]
     return caught.value
 

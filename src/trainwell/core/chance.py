@@ -118,5 +118,5 @@ class StepChance:
 def _generators(device: torch.device | None) -> Iterable[torch.Generator]:
     yield torch.default_generator
     if device is not None and device.type == "cuda":
-        torch.cuda.init()  # type: ignore[no-untyped-call]
+        torch.cuda.init()
         yield torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]

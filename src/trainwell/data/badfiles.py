@@ -9,7 +9,7 @@ import numpy as np
 from trainwell.data.decode import BadFile, Header, decode_into, inspect, mismatch
 from trainwell.data.resize import ImageForm
 from trainwell.data.samples import shown_path
-from trainwell.errors import DataInvalid
+from trainwell.errors import FilesInvalid
 
 _SHOWN = 20
 _CHUNK = 256
@@ -30,17 +30,15 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-class FilesInvalid(DataInvalid):
-    """Image files that cannot be used; `files` holds all of them, the message the first of them."""
-
-    def __init__(self, files: Sequence[BadFile], total: int, root: Path | None) -> None:
-        self.files = tuple(files)
-        shown = "; ".join(f"{shown_path(bad.path, root)} {bad.reason}" for bad in self.files[:_SHOWN])
-        more = f"; and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
-        super().__init__(
-            f"{len(files)} of {total} image files{f' in {root}' if root else ''} cannot be used: {shown}{more}. "
-            "Repair or remove them, or leave them out with --skip-bad (skip_bad=True)"
-        )
+def files_invalid(files: Sequence[BadFile], total: int, root: Path | None) -> FilesInvalid:
+    """Return the error that names the first of the bad files among `total` and holds all of them."""
+    shown = "; ".join(f"{shown_path(bad.path, root)} {bad.reason}" for bad in files[:_SHOWN])
+    more = f"; and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    words = (
+        f"{len(files)} of {total} image files{f' in {root}' if root else ''} cannot be used: {shown}{more}. "
+        "Repair or remove them, or leave them out with --skip-bad (skip_bad=True)"
+    )
+    return FilesInvalid(words, files)
 
 
 def look(paths: Sequence[Path], *, threads: int) -> list[Header | BadFile]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainwell.core.machine import AutoChoice
 from trainwell.data.automatic import choose_color, choose_size
-from trainwell.data.badfiles import FilesInvalid, look, undecodable
+from trainwell.data.badfiles import files_invalid, look, undecodable
 from trainwell.data.decode import BadFile, Header
 from trainwell.data.digests import fingerprint, hash_files, hash_rows
 from trainwell.data.resize import ImageForm, Policy, fit_into
@@ -101,11 +101,11 @@ def hold_files(samples: Samples, wish: Wish, *, threads: int, skip_bad: bool) ->
     if bad and not skip_bad:
         rest = undecodable([samples.files[row] for row in good], threads=threads)
         names = {fault.path: fault for fault in (*bad, *rest)}
-        raise FilesInvalid(
+        raise files_invalid(
             [names[path] for path in dict.fromkeys(samples.files) if path in names], len(samples), samples.root
         )
     if not good:
-        raise FilesInvalid(bad, len(samples), samples.root)
+        raise files_invalid(bad, len(samples), samples.root)
     headers = [answer for answer in answers if isinstance(answer, Header)]
     size, size_choice = choose_size(wish.image_size, [(header.height, header.width) for header in headers])
     channels, color_choice = choose_color(wish.color, [header.channels for header in headers])

@@ -9,7 +9,7 @@ import io
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("PNG", "GIF", "BMP", "WEBP", "TIFF", "JPEG")
 
@@ -36,7 +36,7 @@ def open_image(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unreadable(f"holds more than {MAX_PIXELS:,} pixels (a decompression bomb?): scale it down") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise Unreadable(f"is no image: it begins with {data[:12]!r}, which is none of {', '.join(FORMATS)}") from None
     except Exception as error:  # Pillow's readers let many kinds of error out on broken bytes
         raise Unreadable(f"cannot be decoded: its header is broken ({_words(error)})") from None

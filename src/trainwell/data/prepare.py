@@ -11,7 +11,7 @@ from trainwell.core.batch import SPLIT_NAMES, Splits
 from trainwell.core.machine import AutoChoice
 from trainwell.core.shelves import sources
 from trainwell.data.automatic import choose_budget
-from trainwell.data.badfiles import FilesInvalid
+from trainwell.data.badfiles import files_invalid
 from trainwell.data.decode import BadFile
 from trainwell.data.given import given as read_given
 from trainwell.data.held import Held, Wish, hold_arrays, hold_files, hold_stream
@@ -126,7 +126,7 @@ def prepare(
     stores, rows, late = _fill(held, asked, room, progress)
     bad = [*held.bad, *late]
     if late and not spec.skip_bad:
-        raise FilesInvalid(bad, len(samples), samples.root)
+        raise files_invalid(bad, len(samples), samples.root)
     _refuse_unlearnable(held.samples, rows, late)
     choices = tuple(choice for choice in (*held.choices, budget_choice) if choice.reason != "asked for")
     summary = summarize(

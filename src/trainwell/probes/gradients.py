@@ -17,9 +17,7 @@ class gradient_norm:  # noqa: N801 - a shelf member bears the name that users wr
     steps warns of divergence. It costs one pass over the gradients and one wait for the device.
     """
 
-    measures = (
-        Measure("gradient/norm", "nats per unit of weight", "Euclidean norm over all gradients of one step"),
-    )
+    measures = (Measure("gradient/norm", "nats per unit of weight", "Euclidean norm over all gradients of one step"),)
 
     def __init__(self) -> None:
         pass

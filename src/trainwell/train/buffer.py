@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainwell.core.batch import Batch
+
 
 @dataclass(frozen=True)
 class Drained:
@@ -54,16 +56,16 @@ class StepBuffer:
     def __len__(self) -> int:
         return len(self._sizes)
 
-    def add(self, step: int, losses: list[Tensor], logits: list[Tensor], targets: Tensor, weight: Tensor | None) -> None:
-        """Take one step: its micro-batches' losses and scores, and the whole batch's targets."""
+    def add(self, step: int, losses: list[Tensor], logits: list[Tensor], batch: Batch) -> None:
+        """Take one step: its micro-batches' losses and scores, and the whole batch."""
         if not self._sizes:
             self._first_step = step
         self._losses += losses
         self._logits += logits
-        self._targets.append(targets)
-        self._sizes.append(targets.shape[0])
-        if weight is not None:
-            self._weights.append(weight)
+        self._targets.append(batch.targets)
+        self._sizes.append(len(batch))
+        if batch.weight is not None:
+            self._weights.append(batch.weight)
 
     def drain(self) -> Drained:
         """Return what was collected and forget it; waits for the device.

@@ -37,7 +37,7 @@ class Job:
         loaders: train shuffled; val and test in order.
         train_pipeline: augmentation and preprocessing; `evaluation_pipeline`: preprocessing alone.
         name_of: position in the train split -> what a person calls that sample.
-        hooks: objects that act, in order; `probes`: instruments that look.
+        hooks: objects that act, in order; `probes`: instruments that look, every `probe_every` steps.
     """
 
     recipe: Recipe
@@ -54,6 +54,7 @@ class Job:
     steps_per_epoch: int
     total_steps: int
     name_of: Callable[[int], str]
+    probe_every: int
     probes: tuple[Probe, ...] = ()
     hooks: list[object] = field(default_factory=list)
 
@@ -121,9 +122,7 @@ def _trainable(model: object, name: str) -> nn.Module:
     return model
 
 
-def build(
-    recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None, hooks: Sequence[object] = ()
-) -> Job:
+def build(recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None, hooks: Sequence[object] = ()) -> Job:
     """Build everything that the steps of a resolved recipe need.
 
     Raises:
@@ -141,13 +140,13 @@ def build(
     is_channels_last = recipe.machine.memory_format == "channels_last"
     memory_format = torch.channels_last if is_channels_last else torch.preserve_format
     model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-    size = recipe.batch.size
+    size, every = recipe.batch.size, recipe.machine.probe_every
+    assert size != "auto", "the recipe is resolved"
+    assert every != "auto", "the recipe is resolved"
     weight = None
     if recipe.regularization.class_weights == "balanced":
         weight = class_weights(stores.train.targets, num_classes)[stores.train.targets]
-    train = Loader(
-        stores.train, batch_size=size, seed=recipe.seed, shuffle=True, device=device, sample_weight=weight
-    )
+    train = Loader(stores.train, batch_size=size, seed=recipe.seed, shuffle=True, device=device, sample_weight=weight)
     rest = {
         name: Loader(store, batch_size=max(size, EVALUATION_BATCH), seed=recipe.seed, shuffle=False, device=device)
         for name, store in stores.items()
@@ -170,6 +169,7 @@ def build(
         steps_per_epoch=train.steps_per_epoch,
         total_steps=steps,
         name_of=lambda position: prepared.name("train", position),
+        probe_every=every,
         probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
         hooks=[*standard_hooks(recipe, model), *hooks],
     )
@@ -178,6 +178,7 @@ def build(
 def build_pipelines(recipe: Recipe, prepared: Prepared) -> tuple[Pipeline, Pipeline]:
     """Return the pipelines of training and of evaluation; preprocessing is fitted on train only."""
     train = prepared.stores.train
+    assert recipe.preprocessing != "auto", "the recipe is resolved"
     preprocessing = preprocessings.build(recipe.preprocessing.name, recipe.preprocessing.options)
     fit_on(preprocessing, train, seed=recipe.seed)
     chain = [augmentations.build(choice.name, choice.options) for choice in recipe.augmentation]
@@ -192,7 +193,8 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer over the decay groups of a model; each group keeps its `initial_lr`."""
     options = recipe.optimizer.options
     decay = float(options.get("weight_decay", 0.0))
-    optimizer = optimizers.build(recipe.optimizer.name, options, params=parameter_groups(model, decay))
+    groups = parameter_groups(model, decay)
+    optimizer: torch.optim.Optimizer = optimizers.build(recipe.optimizer.name, options, params=groups)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
@@ -201,7 +203,8 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 def build_schedule(recipe: Recipe, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the schedule for a run of so many steps."""
     facts = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
-    return schedules.build(recipe.schedule.name, recipe.schedule.options, **facts)
+    schedule: Callable[[int], float] = schedules.build(recipe.schedule.name, recipe.schedule.options, **facts)
+    return schedule
 
 
 def check_outputs(logits: object, batch: Batch, num_classes: int) -> None:

@@ -83,7 +83,9 @@ class RunFolder:
             os.replace(aside, path)
         except OSError as error:
             aside.unlink(missing_ok=True)
-            raise RunInvalid(f"{path} cannot be written: {error.strerror}: free some space or choose another disk") from None
+            raise RunInvalid(
+                f"{path} cannot be written: {error.strerror}: free some space or choose another disk"
+            ) from None
 
     def write_json(self, path: Path, plain: Any) -> None:
         """Write plain data as indented JSON, like `write_text`."""

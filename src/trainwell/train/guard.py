@@ -17,7 +17,6 @@ from trainwell.train.build import Job
 from trainwell.train.loop import Loop
 from trainwell.train.snapshot import is_finite
 
-
 CURED_STEPS = 8  # how far beyond the trouble a cure must hold
 RATE_CURES = (0.1, 0.01, 1e-3, 1e-6, 1e-12, 1e-24)
 UNWRITTEN = ("empty", "new_empty")  # their results hold whatever the memory held before
@@ -27,7 +26,7 @@ class FirstNonFinite(TorchDispatchMode):
     """Remembers the first operation that gives a non-finite result, and the layer that it ran in."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.layers: list[str] = []
         self.phase = "forward pass"
         self.found: dict[str, str] | None = None

@@ -87,7 +87,7 @@ class Loop:
         if progress.watch:
             self._watch.load_state(progress.watch)
         self._clock = time.perf_counter()
-        self._counted = 0
+        self._counted = self._begun = 0
         self._rate = self._last_loss = 0.0
         record.define([*MEASURES, *(measure for probe in job.probes for measure in probe.measures)])
         self.good = self._keep_good()
@@ -117,7 +117,7 @@ class Loop:
     def _epoch(self) -> None:
         job, done = self.job, self.progress
         job.model.train()
-        self._clock, self._counted = time.perf_counter(), done.count
+        self._clock, self._counted, self._begun = time.perf_counter(), done.count, done.step
         start = done.step - done.epoch * job.steps_per_epoch
         for batch in job.loaders.train.epoch(done.epoch, start):
             if done.step >= job.total_steps:
@@ -141,7 +141,7 @@ class Loop:
             self._retreat(error, len(batch))
         state = self.state
         assert state.batch is not None
-        self._buffer.add(done.step, state.losses, state.logits, state.batch.targets, state.batch.weight)
+        self._buffer.add(done.step, state.losses, state.logits, state.batch)
         done.step += 1
         if self._probe_readings or len(self._buffer) >= DRAIN_STEPS:
             self.drain()
@@ -179,28 +179,29 @@ class Loop:
         job, batch, pieces = self.job, state.batch, self.progress.pieces
         assert batch is not None
         state.losses, state.logits = [], []
-        total = None if batch.weight is None else batch.weight.sum()
         for piece in (batch,) if pieces == 1 else batch.split(pieces):
             with job.autocast():
                 logits = job.model(piece.inputs)
             if state.step == 0:
                 check_outputs(logits, piece, len(job.classes))
             losses = job.criterion(logits.float(), piece.targets)
-            share = self._share(len(piece), len(batch)) if piece.weight is None else piece.weight / total
-            losses.backward(share)
+            losses.backward(self._share(piece, batch))
             state.losses.append(losses.detach())
             state.logits.append(logits.detach())
 
-    def _share(self, count: int, total: int) -> Tensor:
-        """What each of `count` losses weighs in the mean over `total`; seeds the backward pass."""
-        share = self._shares.get((count, total))
+    def _share(self, piece: Batch, batch: Batch) -> Tensor:
+        """What each loss of a piece weighs in the mean over the batch, (n,); seeds the backward pass."""
+        if piece.weight is not None and batch.weight is not None:
+            return piece.weight / batch.weight.sum()
+        sizes = len(piece), len(batch)
+        share = self._shares.get(sizes)
         if share is None:
-            share = self._shares[count, total] = torch.full((count,), 1.0 / total, device=self.job.device)
+            share = self._shares[sizes] = torch.full(sizes[:1], 1.0 / sizes[1], device=self.job.device)
         return share
 
     def _is_probed(self, step: int) -> bool:
         """Whether probes look at this step: 0, 1, 2, 4, 8, … and every `probe_every`."""
-        return bool(self.job.probes) and (step % self.job.recipe.machine.probe_every == 0 or step & (step - 1) == 0)
+        return bool(self.job.probes) and (step % self.job.probe_every == 0 or step & (step - 1) == 0)
 
     def drain(self) -> None:
         """Bring the buffered losses over, guard them and write them down.
@@ -328,7 +329,9 @@ class Loop:
             self.best = {name: tensor.detach().clone() for name, tensor in self.reported_model.state_dict().items()}
         if self._watch.is_exhausted:
             done.is_stopped_early = True
-            self.reporter.say(f"val/loss has not improved for {self._watch.patience} epochs: stopped, best weights restored")
+            self.reporter.say(
+                f"val/loss has not improved for {self._watch.patience} epochs: stopped, best weights restored"
+            )
 
     def evaluate(self, loader: Loader) -> Evaluation:
         """Evaluate the weights that this run would report now on the samples of a loader."""
@@ -357,7 +360,7 @@ class Loop:
         job, done = self.job, self.progress
         seconds = time.perf_counter() - self._clock
         rate = (done.count - self._counted) / seconds
-        left = (job.total_steps - done.step) * job.recipe.batch.size / rate if rate else 0.0
+        left = (job.total_steps - done.step) * seconds / max(done.step - self._begun, 1)
         self.reporter.step(
             StepReport(done.epoch + 1, done.epochs, done.step, job.total_steps, self._last_loss, rate, left)
         )

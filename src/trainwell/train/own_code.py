@@ -66,7 +66,8 @@ def build_own(name: str, options: Mapping[str, Any], facts: Mapping[str, Any], f
         raise ModelInvalid(f"{name} has no option {unknown[0]!r}{did_you_mean(unknown[0], named)}")
     if missing:
         raise ModelInvalid(
-            f"{name} needs {', '.join(missing)}: write {name}:{missing[0]}=...; supplied by itself are {', '.join(facts)}"
+            f"{name} needs {', '.join(missing)}: write {name}:{missing[0]}=...; supplied by themselves are"
+            f" {', '.join(facts)}"
         )
     return builder(**values)
 

@@ -87,8 +87,8 @@ def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice])
         choices.append(AutoChoice(field, value, reason))
 
     count = len(prepared.stores.train)
-    size = recipe.batch.size
-    if size == "auto":
+    size = recipe.batch.size if recipe.batch.size != "auto" else 0
+    if not size:
         largest = 512 if recipe.machine.device.startswith("cuda") else 128
         size = min(largest, max(16, 2 ** int(math.log2(max(count / 32, 1)))))
         choose("batch.size", size, f"{count} training samples in at least 32 steps an epoch, at most {largest} at once")
@@ -159,7 +159,7 @@ def _multiply_adds(job: Job, batch: Batch) -> float:
             f"the network cannot take inputs of shape {tuple(few.inputs.shape)}: {error}: check its first layers"
         ) from error
     check_outputs(logits, few, len(job.classes))
-    return counter.get_total_flops() / 2 * len(batch) / len(few)
+    return float(counter.get_total_flops() / 2 * len(batch) / len(few))
 
 
 def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:
@@ -192,7 +192,7 @@ def _choose_length(
     step_seconds = (time.perf_counter() - start) / TIMED_STEPS
     steps = job.steps_per_epoch
     val = job.loaders.val.count if job.loaders.val is not None else 0
-    epoch_seconds = step_seconds * (steps + val / recipe.batch.size / 3)
+    epoch_seconds = step_seconds * (steps + val / len(batches[0]) / 3)
     left = minutes * 60 * USED_MINUTES - elapsed()
     epochs = max(1, int(left / epoch_seconds))
     reason = f"a step takes {step_seconds * 1000:.1f} ms, so {minutes:g} minutes hold {left / epoch_seconds:.1f} epochs"

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from trainwell.core.machine import AutoChoice, choose_device, choose_threads, facts
-from trainwell.core.record import Journal, Measure, Reading, Record, read_readings
 from trainwell.core.recipe import Recipe
+from trainwell.core.record import Journal, Measure, Reading, Record, read_readings
 from trainwell.data.prepare import DataSpec, Prepared, prepare
-from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid, UserError
+from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid
 from trainwell.train.build import Job, build
 from trainwell.train.checkpoint import load_newest, save
 from trainwell.train.evaluate import Evaluation

@@ -33,9 +33,7 @@ def take(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: I
 
 
 @torch.no_grad()
-def put_back(
-    snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Iterable[object]
-) -> None:
+def put_back(snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Iterable[object]) -> None:
     """Make model, optimizer and hooks exactly what they were when the snapshot was taken."""
     for tensor, copy in zip(_tensors(model), snapshot.model, strict=True):
         tensor.copy_(copy)

@@ -1,8 +1,6 @@
 """Settings of this process that a run needs: threads, determinism, memory kept between steps."""
 
-import ctypes
 import os
-import platform
 
 import torch
 
