@@ -15,7 +15,7 @@ from trainwell.terminal import terminal_reporter
 from trainwell.train.events import SETTABLE, request
 from trainwell.train.folder import RunFolder, default_path
 from trainwell.train.reporter import Reporter
-from trainwell.train.run import Run, execute
+from trainwell.train.run import Given, Run, execute
 
 WORDS = {
     "model": "model",
@@ -81,7 +81,7 @@ def fit(
         if events_beside is not None:
             folder.write_text(folder.events, events_beside.read_text("utf-8"))
             reporter.say(f"the events in {events_beside} are applied at their steps again")
-        return execute(folder, full, data=data, model=given_model, hooks=hooks, reporter=reporter)
+        return execute(folder, full, Given(data, given_model, hooks), reporter=reporter)
     except UserError:
         if not folder.record.exists():
             folder.discard()
@@ -119,7 +119,7 @@ def resume(
         raise OptionInvalid(f"epochs must be a whole number >= 1, got {epochs!r}")
     reporter = reporter or terminal_reporter()
     try:
-        return execute(folder, recipe, data=data, model=model, hooks=hooks, reporter=reporter, epochs=epochs)
+        return execute(folder, recipe, Given(data, model, hooks), reporter=reporter, epochs=epochs)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped before the first step: go on with `trainwell resume {run}`") from None
 

@@ -1,18 +1,19 @@
 """Shows a run on the terminal: a live line where there is one, plain lines everywhere else."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from trainwell.train.reporter import EpochReport, Reporter, StepReport
+
+SAID_FROM = 1_000  # parts; a preparation of fewer is over before a line about it could be read
 
 
 class PlainReporter:
     """One line for each epoch and sentence, for logs and pipes."""
-
-    def __init__(self) -> None:
-        self._shown: dict[str, int] = {}
 
     def say(self, text: str) -> None:
         """Print the sentence."""
@@ -26,50 +27,58 @@ class PlainReporter:
         print(report, flush=True)
 
     def work(self, what: str, done: int, total: int) -> None:
-        """Print when a preparation of many parts begins and ends."""
-        if total >= 1000 and done == total:
-            print(f"{what}: {total}", flush=True)
+        """Print when a preparation of many parts has ended."""
+        if done == total >= SAID_FROM:
+            print(f"{what}: {total:,} done", flush=True)
 
 
 class LiveReporter:
-    """A progress line with loss, images per second and time left, and a line for each epoch."""
+    """A progress line with loss, accuracy, images per second and time left, and a line for each epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[words]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[words]}", markup=False),
             console=console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._accuracy = ""
 
     def say(self, text: str) -> None:
         """Print the sentence above the live line."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, report: StepReport) -> None:
         """Move the live line."""
-        left = report.seconds_left
         words = (
-            f"loss {report.loss:.3f}, {report.images_per_second:,.0f} images/s,"
-            f" {int(left // 60)}:{int(left % 60):02d} left"
+            f"loss {report.loss:.3f}, {self._accuracy}{report.images_per_second:,.0f} images/s,"
+            f" {clock(report.seconds_left)} left"
         )
         self._show(f"epoch {report.epoch}/{report.epochs}", report.step, report.total_steps, words, key="train")
 
     def epoch(self, report: EpochReport) -> None:
-        """Print the epoch's line above the live line."""
-        self._console.print(f"{report}, {report.images_per_second:,.0f} images/s", highlight=False)
+        """Print the epoch's line above the live line, which shows its accuracy from then on."""
+        self.say(f"{report}, {report.images_per_second:,.0f} images/s")
+        is_validated = report.val_accuracy is not None
+        self._accuracy = f"val {report.val_accuracy:.3f}, " if is_validated else f"train {report.train_accuracy:.3f}, "
         if report.epoch == report.epochs:
-            self._end()
+            self.close()
 
     def work(self, what: str, done: int, total: int) -> None:
         """Move the line of a preparation."""
-        self._show(what, done, total, f"{done}/{total}", key=what)
+        self._show(what, done, total, f"{done:,} of {total:,}", key=what)
         if done == total:
-            self._end()
+            self.close()
+
+    def close(self) -> None:
+        """Take the live line away and give the cursor back; the next step or preparation shows it again."""
+        self._progress.stop()
+        for task in self._tasks.values():
+            self._progress.remove_task(task)
+        self._tasks.clear()
 
     def _show(self, what: str, done: int, total: int, words: str, *, key: str) -> None:
         if key not in self._tasks:
@@ -77,13 +86,29 @@ class LiveReporter:
             self._tasks[key] = self._progress.add_task(what, total=total, words=words)
         self._progress.update(self._tasks[key], completed=done, total=total, description=what, words=words)
 
-    def _end(self) -> None:
-        self._progress.stop()
-        for task in self._tasks.values():
-            self._progress.remove_task(task)
-        self._tasks.clear()
+
+def clock(seconds: float) -> str:
+    """Say a time as a clock does.
+
+    >>> clock(7), clock(83.4), clock(3 * 3600 + 62)
+    ('0:07', '1:23', '3:01:02')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def terminal_reporter() -> Reporter:
     """Return the reporter that fits where the output goes."""
     return LiveReporter(Console()) if sys.stdout.isatty() else PlainReporter()
+
+
+@contextmanager
+def showing(reporter: Reporter | None = None) -> Iterator[Reporter]:
+    """Lend a reporter, the one given or the terminal's; however the block ends, no live line stays behind."""
+    lent = reporter or terminal_reporter()
+    try:
+        yield lent
+    finally:
+        if isinstance(lent, LiveReporter):
+            lent.close()

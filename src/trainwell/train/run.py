@@ -82,24 +82,24 @@ class Run:
         return read_readings(RunFolder(self.path).record)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What was handed over in Python and cannot be written into a recipe: samples, a network, own hooks."""
+
+    data: object = None
+    model: nn.Module | None = None
+    hooks: Sequence[object] = ()
+
+
 def execute(
-    folder: RunFolder,
-    recipe: Recipe,
-    *,
-    data: object = None,
-    model: nn.Module | None = None,
-    hooks: Sequence[object] = (),
-    reporter: Reporter,
-    epochs: int | None = None,
+    folder: RunFolder, recipe: Recipe, given: Given, *, reporter: Reporter, epochs: int | None = None
 ) -> Run:
     """Train the run in a folder from wherever it stands to its end.
 
     Args:
         folder: a new run folder, or one that holds a run.
         recipe: what its `recipe.yaml` says.
-        data: samples that were handed over in Python, where the recipe's source is `given`.
-        model: the network that was handed over, where the recipe's model is `given`.
-        hooks: the user's own hooks.
+        given: what was handed over in Python.
         reporter: who shows it.
         epochs: go on until this many epochs are done.
 
@@ -109,27 +109,14 @@ def execute(
         Interrupted: the user stopped it; the run can be resumed.
     """
     begun = time.perf_counter()
-    with folder.owned():
+    with folder.owned(), _stop_requests() as is_stopped, ExitStack() as files:
         choices: list[AutoChoice] = []
         recipe = _settle(folder, recipe, choices)
         prepare_process(recipe)
-        prepared = _prepare(folder, recipe, data, reporter, choices)
-        is_new = not folder.machine.exists()
-        if is_new:
-            for choice in prepared.choices:
-                if choice.field != "data.memory_gib":  # follows from what is free just now, and changes no result
-                    recipe = recipe.with_values({choice.field: choice.value})
-            choices += prepared.choices
-            recipe, more = resolve(recipe, prepared, given=model, elapsed=lambda: time.perf_counter() - begun)
-            choices += more
-            folder.write_text(folder.recipe, recipe.to_yaml())
-            plain = [{"field": c.field, "value": c.value, "reason": c.reason} for c in choices]
-            folder.write_json(folder.machine, {**facts(), "choices": plain})
-            for choice in choices:
-                reporter.say(str(choice))
-        job = build(recipe, prepared, given=model, hooks=hooks)
-        with ExitStack() as files:
-            return _Execution(folder, job, reporter, begun, files).run(epochs)
+        prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
+        recipe = _resolve(folder, recipe, prepared, given.model, reporter, choices, begun)
+        job = build(recipe, prepared, given=given.model, hooks=given.hooks)
+        return _Execution(folder, job, reporter, begun, files).run(epochs, is_stopped)
 
 
 def _settle(folder: RunFolder, recipe: Recipe, choices: list[AutoChoice]) -> Recipe:
@@ -145,9 +132,15 @@ def _settle(folder: RunFolder, recipe: Recipe, choices: list[AutoChoice]) -> Rec
 
 
 def _prepare(
-    folder: RunFolder, recipe: Recipe, data: object, reporter: Reporter, choices: list[AutoChoice]
+    folder: RunFolder, recipe: Recipe, data: object, reporter: Reporter, is_stopped: Callable[[], bool]
 ) -> Prepared:
     """Decode the data; on a resumed run they must be the data that it was started with."""
+
+    def show(done: int, total: int) -> None:
+        if is_stopped():
+            raise KeyboardInterrupt
+        reporter.work("decoding", done, total)
+
     section = recipe.data
     spec = DataSpec(
         source=section.source.name,
@@ -160,14 +153,14 @@ def _prepare(
         threads=int(recipe.machine.threads),
         given=data,
         cache=folder.path / "pack",
-        progress=lambda done, total: reporter.work("decoding", done, total),
+        progress=show,
     )
     if folder.data.exists():
         before = json.loads(folder.data.read_text("utf-8"))
-        if before["fingerprint"] != prepared.summary["fingerprint"]:
+        if before["membership"] != prepared.summary["membership"]:
             raise DataInvalid(
-                f"the data of {folder.path} are not the ones that it was started with (fingerprint"
-                f" {prepared.summary['fingerprint'][:12]}, then {before['fingerprint'][:12]}): restore"
+                f"the data of {folder.path} are not the ones that it was started with (their splits hash to"
+                f" {prepared.summary['membership'][:12]}, then {before['membership'][:12]}): restore"
                 f" {recipe.data.location or recipe.data.source.name}, or start a new run"
             )
     else:
@@ -175,6 +168,31 @@ def _prepare(
         for note in prepared.notes:
             reporter.say(note)
     return prepared
+
+
+def _resolve(
+    folder: RunFolder,
+    recipe: Recipe,
+    prepared: Prepared,
+    model: nn.Module | None,
+    reporter: Reporter,
+    choices: list[AutoChoice],
+    begun: float,
+) -> Recipe:
+    """Decide what is open, once: a run that has its machine.json is resolved already."""
+    if folder.machine.exists():
+        return recipe
+    for choice in prepared.choices:
+        if choice.field != "data.memory_gib":  # follows from what is free just now, and changes no result
+            recipe = recipe.with_values({choice.field: choice.value})
+    recipe, more = resolve(recipe, prepared, given=model, elapsed=lambda: time.perf_counter() - begun)
+    choices += [*prepared.choices, *more]
+    folder.write_text(folder.recipe, recipe.to_yaml())
+    plain = [{"field": choice.field, "value": choice.value, "reason": choice.reason} for choice in choices]
+    folder.write_json(folder.machine, {**facts(), "choices": plain})
+    for choice in choices:
+        reporter.say(str(choice))
+    return recipe
 
 
 class _Execution:
@@ -206,14 +224,13 @@ class _Execution:
             )
         self.record.cut(length)
 
-    def run(self, epochs: int | None) -> Run:
+    def run(self, epochs: int | None, is_stopped: Callable[[], bool]) -> Run:
         """Train to the end, then evaluate and store what the run reports."""
         if epochs is not None:
             self._extend(epochs)
-        with _stop_requests() as is_stopped:
-            self.loop.wants_stop = is_stopped
-            self.loop.on_pause = self._pause
-            self._train()
+        self.loop.wants_stop = is_stopped
+        self.loop.on_pause = self._pause
+        self._train()
         return self._finish()
 
     def _train(self) -> None:

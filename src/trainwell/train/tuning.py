@@ -1,4 +1,4 @@
-"""Settings of this process that a run needs: threads, determinism, memory kept between steps."""
+"""Settings of this process that a run needs: threads and determinism."""
 
 import os
 
@@ -8,7 +8,7 @@ from trainwell.core.recipe import Recipe
 
 
 def prepare_process(recipe: Recipe) -> None:
-    """Set threads and determinism as the recipe says, and let the allocator keep large blocks."""
+    """Set threads and determinism as the recipe says."""
     torch.set_num_threads(int(recipe.machine.threads))
     if recipe.machine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
