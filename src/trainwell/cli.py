@@ -327,7 +327,7 @@ def main() -> None:
     """Run the command line; every error is one paragraph and an exit code."""
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="trainwell", standalone_mode=False)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except typer.TyperException as error:
         _fail(_usage_words(error), 2)
     except (typer.Abort, KeyboardInterrupt):

@@ -62,19 +62,13 @@ def smooth_cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 
     >>> smooth_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]))
     tensor([0.6931])
     """
-    if logits.ndim != 2:
-        raise ShapeError(
-            f"logits must be (N, K), one row of class scores a sample, got {tuple(logits.shape)}: "
-            "flatten or pool what the network returns"
+    is_usual = targets.dtype is torch.int64 and logits.dtype is torch.float32
+    if is_usual and logits.ndim == 2 and targets.ndim == 1 and len(targets) == len(logits):
+        return functional.cross_entropy(  # met first: the checks below cost a tiny net 2 % of a step
+            logits, targets, reduction="none", label_smoothing=smoothing, ignore_index=NO_LABEL_IS_IGNORED
         )
     is_soft = targets.is_floating_point()
-    expected = tuple(logits.shape) if is_soft else (logits.shape[0],)
-    if tuple(targets.shape) != expected:
-        cure = "soft targets need one number a class" if is_soft else "pass class ids, or soft targets as floats (N, K)"
-        name = "(N, K)" if is_soft else "(N,)"
-        raise ShapeError(f"targets must be {name} = {expected}, got {tuple(targets.shape)}: {cure}")
-    if not is_soft and targets.dtype != torch.int64:
-        raise ShapeError(f"class ids must be int64, got {targets.dtype}: convert them with .long()")
+    _check_shapes(logits, targets, is_soft=is_soft)
     if torch.finfo(logits.dtype).bits < 32:
         logits = logits.float()
     if is_soft:
@@ -82,6 +76,21 @@ def smooth_cross_entropy(logits: Tensor, targets: Tensor, *, smoothing: float = 
     return functional.cross_entropy(
         logits, targets, reduction="none", label_smoothing=smoothing, ignore_index=NO_LABEL_IS_IGNORED
     )
+
+
+def _check_shapes(logits: Tensor, targets: Tensor, *, is_soft: bool) -> None:
+    if logits.ndim != 2:
+        raise ShapeError(
+            f"logits must be (N, K), one row of class scores a sample, got {tuple(logits.shape)}: "
+            "flatten or pool what the network returns"
+        )
+    expected = tuple(logits.shape) if is_soft else (logits.shape[0],)
+    if tuple(targets.shape) != expected:
+        cure = "soft targets need one number a class" if is_soft else "pass class ids, or soft targets as floats (N, K)"
+        name = "(N, K)" if is_soft else "(N,)"
+        raise ShapeError(f"targets must be {name} = {expected}, got {tuple(targets.shape)}: {cure}")
+    if not is_soft and targets.dtype != torch.int64:
+        raise ShapeError(f"class ids must be int64, got {targets.dtype}: convert them with .long()")
 
 
 def class_weights(labels: Tensor, num_classes: int) -> Tensor:

@@ -185,8 +185,9 @@ class Record:
         for reading in readings:
             assert reading.name in self._defined, f"{reading.name} is recorded before it is defined"
             where = f',"where":{json.dumps(reading.where)}' if reading.where else ""
-            value = repr(float(reading.value)) if math.isfinite(reading.value) else f'"{float(reading.value)}"'
-            text.append(_sealed(f'{{"step":{reading.step},"name":"{reading.name}"{where},"value":{value}'))
+            value = float(reading.value)
+            shown = repr(value) if math.isfinite(value) else f'"{value}"'
+            text.append(_sealed(f'{{"step":{reading.step},"name":"{reading.name}"{where},"value":{shown}'))
         self._journal.write("".join(text))
 
     def _names(self) -> set[str]:

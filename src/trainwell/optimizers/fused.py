@@ -44,7 +44,8 @@ def guard(optimizer: torch.optim.Optimizer) -> None:
     Costs well under a microsecond a parameter and step; nothing where no parameter is a convolution's.
     """
     optimizer.register_load_state_dict_post_hook(_lay_out_state)
-    optimizer.register_step_pre_hook(_lay_out_convolutions)
+    if any(parameter.ndim >= 4 for group in optimizer.param_groups for parameter in group["params"]):
+        optimizer.register_step_pre_hook(_lay_out_convolutions)
 
 
 def start_velocities(optimizer: torch.optim.Optimizer) -> None:

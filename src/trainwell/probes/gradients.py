@@ -9,7 +9,7 @@ from trainwell.core.shelves import probes
 from trainwell.core.state import State
 
 
-@probes.card(cost=0.1)
+@probes.card(cost=0.5)
 class gradient_norm:  # noqa: N801 - a shelf member bears the name that users write
     """Global Euclidean norm of all gradients, after clipping and before the optimizer uses them.
 

@@ -33,7 +33,7 @@ class Events:
     """The events of a run: those on disk, and those to come; `steps` are those with something to apply."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+        self._requests = str(folder.requests)
         self._journal = Journal(folder.events)
         self._by_step: dict[int, list[Event]] = {}
         self.steps: set[int] = set()
@@ -56,10 +56,9 @@ class Events:
 
     def take_requests(self, step: int) -> bool:
         """Turn waiting requests into events before `step`; return whether there were any."""
-        try:
-            waiting = sorted(entry.path for entry in os.scandir(self._folder.requests) if entry.name.endswith(".json"))
-        except FileNotFoundError:
+        if not os.path.exists(self._requests):
             return False
+        waiting = sorted(entry.path for entry in os.scandir(self._requests) if entry.name.endswith(".json"))
         for path in waiting:
             with open(path, encoding="utf-8") as file:
                 self.add(Event(step, "set", json.load(file)))

@@ -25,6 +25,7 @@ from trainwell.errors import ModelInvalid, UserError
 from trainwell.train.build import Job, build, check_outputs
 from trainwell.train.evaluate import evaluation_mode
 
+LEAST_PROBE_STEPS = 128  # between two looks: as often as losses are drained
 REHEARSED_STEPS = 3
 REHEARSED_SAMPLES = 32  # of each batch in these steps
 TIMED_STEPS = 8
@@ -102,12 +103,9 @@ def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice])
         choose(chosen.field, chosen.value, chosen.reason)
     if recipe.machine.probe_every == "auto":
         cost = sum(probes[choice.name].traits["cost"] for choice in recipe.probes)
-        every = max(25, math.ceil(cost / recipe.machine.probe_budget)) if recipe.machine.probe_budget else 10**9
-        choose(
-            "machine.probe_every",
-            every,
-            f"probes that cost {cost:g} steps each time stay below {recipe.machine.probe_budget:.0%} of training",
-        )
+        budget = recipe.machine.probe_budget
+        every = max(LEAST_PROBE_STEPS, math.ceil(cost / max(budget, 1e-9)))
+        choose("machine.probe_every", every, f"a look costs {cost:g} steps: below {budget:.0%} of training")
     return recipe.with_values(values)
 
 

@@ -29,7 +29,7 @@ from trainwell.train.progress import Progress
 from trainwell.train.reporter import Reporter
 from trainwell.train.resolve import resolve
 from trainwell.train.storage import collect, progress_of, put_into
-from trainwell.train.tuning import prepare_process
+from trainwell.train.tuning import prepare_process, return_freed_memory
 
 FINAL_MEASURES = tuple(
     Measure(f"{split}/{name}", unit, f"{words} of the weights that the run reports, on the {place} split")
@@ -91,9 +91,7 @@ class Given:
     hooks: Sequence[object] = ()
 
 
-def execute(
-    folder: RunFolder, recipe: Recipe, given: Given, *, reporter: Reporter, epochs: int | None = None
-) -> Run:
+def execute(folder: RunFolder, recipe: Recipe, given: Given, *, reporter: Reporter, epochs: int | None = None) -> Run:
     """Train the run in a folder from wherever it stands to its end.
 
     Args:
@@ -112,7 +110,9 @@ def execute(
     with folder.owned(), _stop_requests() as is_stopped, ExitStack() as files:
         choices: list[AutoChoice] = []
         recipe = _settle(folder, recipe, choices)
-        prepare_process(recipe)
+        chosen = prepare_process(recipe)
+        choices += [chosen] if chosen is not None else []
+        files.callback(return_freed_memory)
         prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
         recipe = _resolve(folder, recipe, prepared, given.model, reporter, choices, begun)
         job = build(recipe, prepared, given=given.model, hooks=given.hooks)

@@ -1,0 +1,54 @@
+"""The examples run, are short, and say what they should."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+MAX_LINES = 60
+
+
+def load(name: str) -> ModuleType:
+    """Import an example by its name."""
+    (path,) = [path for path in EXAMPLES if path.stem == name]
+    spec = importlib.util.spec_from_file_location(f"example_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_says_what_it_is(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+    assert load(path.stem).__doc__
+
+
+@pytest.mark.slow
+def test_first_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    load("first_net").main(epochs=1)
+    said = capsys.readouterr().out
+    assert "test accuracy" in said
+    assert "mean loss of the epoch" in said
+    assert said.endswith("the same recipe gave the same bits\n")
+
+
+def test_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    load("own_network").main(epochs=2)
+    assert "largest frequency" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_own_network_from_the_command_line(tmp_path: Path) -> None:
+    (path,) = [path for path in EXAMPLES if path.stem == "own_network"]
+    words = ["fit", "points:kind=spirals,noise=0.05", "--model", f"{path}:Net:width=16", "--epochs", "1"]
+    done = subprocess.run([sys.executable, "-m", "trainwell", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
