@@ -175,7 +175,7 @@ REPORT = EpochReport(
 
 def test_a_plain_reporter_prints_one_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = PlainReporter()
-    reporter.step(StepReport(1, 10, 5, 100, 2.5, 5000.0, 60.0))
+    reporter.step(StepReport(1, 10, 5, 100, 2.5, 0.25, 5000.0, 60.0))
     reporter.work("decoding", 500, 999)
     reporter.work("decoding", 2000, 2000)
     reporter.epoch(REPORT)
@@ -195,7 +195,7 @@ def test_a_live_line_goes_away_however_the_work_ends() -> None:
     with contextlib.suppress(KeyboardInterrupt), showing(live) as reporter:
         reporter.say("classes [red] and [blue]")
         reporter.epoch(REPORT)
-        reporter.step(StepReport(2, 10, 15, 100, 1.25, 5000.0, 83.0))
+        reporter.step(StepReport(2, 10, 15, 100, 1.25, 0.5, 5000.0, 83.0))
         raise KeyboardInterrupt
     text = shown.getvalue()
     assert "classes [red] and [blue]\n" in text

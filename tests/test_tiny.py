@@ -45,14 +45,23 @@ def test_any_network_and_any_samples_of_your_own(tmp_path: Path) -> None:
 
 
 def test_the_command_line_says_the_same(tmp_path: Path) -> None:
-    words = ["fit", "points:kind=moons,samples=300", "--epochs", "2", "--seed", "3", "--set", "machine.threads=1", "--json", "--out"]
+    words = [
+        "fit",
+        "points:kind=moons,samples=300",
+        "--epochs",
+        "2",
+        "--seed",
+        "3",
+        "--set",
+        "machine.threads=1",
+        "--json",
+        "--out",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "trainwell", *words, str(tmp_path / "run")], capture_output=True, text=True, check=True
     )
     answer = json.loads(done.stdout.splitlines()[-1])
-    run = tw.fit(
-        "points:kind=moons,samples=300", out=tmp_path / "same", **QUICK | {"epochs": 2, "seed": 3}
-    )
+    run = tw.fit("points:kind=moons,samples=300", out=tmp_path / "same", **QUICK | {"epochs": 2, "seed": 3})
     assert answer["test_accuracy"] == run.test_accuracy
     assert answer.keys() >= {"run", "val_accuracy", "test_accuracy", "seconds"}
     assert "epoch 1/2: loss " in done.stdout

@@ -1,8 +1,8 @@
 """Train vision networks well, and see why when they do not.
 
-The public surface: `fit`, `resume`, `change`, `Recipe`, and every shelf, usable alone
-(`trainwell.optimizers`, `trainwell.models`, …). Names are imported when they are first used, so
-`import trainwell` costs next to nothing.
+The public surface: `fit`, `resume`, `change`, `Recipe`; the shelves are usable alone, imported from the
+file that defines a member (`from trainwell.optimizers.sgd import sgd`). Names are imported when they
+are first used, so `import trainwell` costs next to nothing.
 """
 
 import importlib

@@ -38,8 +38,9 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 @app.command()
 def fit(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a built-in set such as digits.")
-    ] = "digits",
+        Optional[str],
+        typer.Argument(metavar="SOURCE", help="A folder, a file, or a built-in set; else the recipe's, or digits."),
+    ] = None,
     model: Annotated[
         Optional[str], typer.Option(metavar="CHOICE", help="Or my_net.py:Net, a network of your own.")
     ] = None,

@@ -11,9 +11,10 @@ from trainwell.core.choice import Choice
 from trainwell.core.recipe import Recipe
 from trainwell.data.samples import infer_source
 from trainwell.errors import Interrupted, OptionInvalid, RunInvalid, UserError, did_you_mean
-from trainwell.terminal import terminal_reporter
+from trainwell.terminal import showing
 from trainwell.train.events import SETTABLE, request
 from trainwell.train.folder import RunFolder, default_path
+from trainwell.train.hooks import checked_hooks
 from trainwell.train.reporter import Reporter
 from trainwell.train.run import Given, Run, execute
 
@@ -37,7 +38,7 @@ WORDS = {
 
 
 def fit(
-    source: object = "digits",
+    source: object = None,
     *,
     out: str | Path | None = None,
     recipe: Recipe | str | Path | None = None,
@@ -50,7 +51,8 @@ def fit(
 
     Args:
         source: a folder, file or built-in set by name, as on the command line; or the samples
-            themselves: `(x, y)`, `{"train": (x, y), "test": (x, y)}`, a torch `Dataset`.
+            themselves: `(x, y)`, `{"train": (x, y), "test": (x, y)}`, a torch `Dataset`. None is the
+            recipe's source where there is a recipe, and digits else.
         out: the run folder; by default a new one below `runs/`.
         recipe: a recipe, or the file of one, to begin from.
         hooks: your own hooks (see `docs/adding.md`).
@@ -65,29 +67,30 @@ def fit(
         UserError: something given cannot be used; nothing was trained and nothing is left behind.
         RunFailed: the run began and could not be finished; its folder holds the last good state.
     """
-    reporter = reporter or terminal_reporter()
     start, events_beside = _starting_recipe(recipe)
     given_model = words["model"] if isinstance(words.get("model"), nn.Module) else None
     values = _values(words, given_model)
     data, source_values = _source(source, has_recipe=recipe is not None)
     full = start.with_values({**source_values, **values, **(set or {})})
     full = _with_own_files(full)
+    given = Given(data, given_model, checked_hooks(hooks))
     name = full.data.location or str(full.data.source.name)
-    model_name = "auto" if full.model == "auto" else full.model.name
+    model_name = "" if full.model == "auto" else full.model.name
     path = Path(out) if out is not None else default_path(Path("runs"), name, model_name)
     folder = RunFolder.create(path)
     try:
-        folder.write_text(folder.recipe, full.to_yaml())
-        if events_beside is not None:
-            folder.write_text(folder.events, events_beside.read_text("utf-8"))
-            reporter.say(f"the events in {events_beside} are applied at their steps again")
-        return execute(folder, full, Given(data, given_model, hooks), reporter=reporter)
+        with showing(reporter) as shown:
+            folder.write_text(folder.recipe, full.to_yaml())
+            if events_beside is not None:
+                folder.write_text(folder.events, events_beside.read_text("utf-8"))
+                shown.say(f"the events in {events_beside} are applied at their steps again")
+            return execute(folder, full, given, reporter=shown)
     except UserError:
         if not folder.record.exists():
             folder.discard()
         raise
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped before the first step: go on with `trainwell resume {path}`") from None
+        raise Interrupted(f"stopped: go on with `trainwell resume {path}`") from None
 
 
 def resume(
@@ -117,11 +120,12 @@ def resume(
         raise RunInvalid(f"{run} trains on samples that were handed over in Python: pass the same ones as data=")
     if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
         raise OptionInvalid(f"epochs must be a whole number >= 1, got {epochs!r}")
-    reporter = reporter or terminal_reporter()
+    given = Given(data, model, checked_hooks(hooks))
     try:
-        return execute(folder, recipe, Given(data, model, hooks), reporter=reporter, epochs=epochs)
+        with showing(reporter) as shown:
+            return execute(folder, recipe, given, reporter=shown, epochs=epochs)
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped before the first step: go on with `trainwell resume {run}`") from None
+        raise Interrupted(f"stopped: go on with `trainwell resume {run}`") from None
 
 
 def change(run: str | Path, values: Mapping[str, float]) -> bool:
@@ -171,10 +175,11 @@ def _values(words: Mapping[str, Any], given_model: nn.Module | None) -> dict[str
 
 def _source(source: object, *, has_recipe: bool) -> tuple[object, dict[str, Any]]:
     """Return samples that were handed over (or None) and the recipe values that name the source."""
+    if source is None and has_recipe:
+        return None, {}
+    source = "digits" if source is None else source
     if not isinstance(source, (str, Path)):
         return source, {"data.source": "given", "data.location": ""}
-    if has_recipe and source == "digits":
-        return None, {}
     inferred = infer_source(str(source))
     options = Choice.parse(f"{inferred.name}:{_options_of(str(source))}").options
     location = str(Path(inferred.location).absolute()) if inferred.location else ""

@@ -53,8 +53,9 @@ class LiveReporter:
 
     def step(self, report: StepReport) -> None:
         """Move the live line."""
+        accuracy = self._accuracy or f"train {report.train_accuracy:.3f}, "
         words = (
-            f"loss {report.loss:.3f}, {self._accuracy}{report.images_per_second:,.0f} images/s,"
+            f"loss {report.loss:.3f}, {accuracy}{report.images_per_second:,.0f} images/s,"
             f" {clock(report.seconds_left)} left"
         )
         self._show(f"epoch {report.epoch}/{report.epochs}", report.step, report.total_steps, words, key="train")

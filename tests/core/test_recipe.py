@@ -125,7 +125,7 @@ def test_numbers_with_an_exponent_are_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("- 1\n- 2", "must be a mapping"), ("a: [", "is not YAML"), ("seed: one", "seed: must be a valid integer")],
+    [("- 1\n- 2", "must be a mapping"), ("a: [", "is not YAML"), ("seed: one", "seed: must be a whole number")],
 )
 def test_a_file_that_is_no_recipe_is_refused_in_words(text: str, words: str) -> None:
     with pytest.raises(RecipeInvalid) as caught:

@@ -110,12 +110,12 @@ def test_members_in_a_file_stand_on_the_shelves(train: Train, tmp_path: Path) ->
         "from torch.nn import functional\n"
         "from trainwell.core.shelves import losses\n"
         "@losses.card()\n"
-        "def my_hinge():\n"
+        "def own_hinge():\n"
         "    '''Multi-class hinge.'''\n"
         "    return lambda logits, targets: functional.multi_margin_loss(logits, targets, reduction='none')\n"
     )
-    run = train("run", loss="my_hinge", epochs=1, set={"files": {str(file): ""}})
-    assert run.recipe.loss.name == "my_hinge"
+    run = train("run", loss="own_hinge", epochs=1, set={"files": {str(file): ""}})
+    assert run.recipe.loss.name == "own_hinge"
     assert (run.path / "code" / "my_loss.py").is_file()
     assert run.recipe.files[str(file)] == sha256(file)
 

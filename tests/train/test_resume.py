@@ -116,7 +116,9 @@ def test_interrupting_leaves_a_run_that_goes_on(train: Train, assert_same: Same)
             if state.step == 20:  # type: ignore[attr-defined]
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="stopped at step 21 of 72, everything is stored: go on with `trainwell resume"):
+    with pytest.raises(
+        Interrupted, match="stopped at step 21 of 72, everything is stored: go on with `trainwell resume"
+    ):
         train("cut", hooks=[Interrupt()])
     cut = whole.path.with_name("cut")
     tw.resume(cut, reporter=Silence())

@@ -28,7 +28,7 @@ class RunFolder:
         self.requests = path / "requests"
         self.checkpoints = path / "checkpoints"
         self.code = path / "code"
-        self.result = path / "result.json"
+        self._made: list[Path] = []
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
@@ -37,17 +37,20 @@ class RunFolder:
         Raises:
             RunInvalid: something is there already, or the place cannot be written.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunInvalid(
-                f"{path} exists already and is not empty: choose another --out, or go on with `trainwell resume {path}`"
-            )
         try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise RunInvalid(
+                    f"{path} exists already and is not empty: choose another --out, or go on with `trainwell resume"
+                    f" {path}`"
+                )
+            folder = cls(path)
+            folder._made = [parent for parent in (path, *path.parents) if not parent.exists()]
             path.mkdir(parents=True, exist_ok=True)
             (path / ".probe").touch()
             (path / ".probe").unlink()
         except OSError as error:
             raise RunInvalid(f"{path} cannot be written: {error.strerror}: choose another folder with --out") from None
-        return cls(path)
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -57,7 +60,11 @@ class RunFolder:
             RunInvalid: there is no run at this path.
         """
         folder = cls(path)
-        if not path.exists():
+        try:
+            is_there = path.exists()
+        except OSError as error:
+            raise RunInvalid(f"{path} cannot be read: {error.strerror}") from None
+        if not is_there:
             near = ", ".join(sorted(p.parent.name for p in path.parent.glob("*/recipe.yaml"))[-3:])
             raise RunInvalid(f"{path} does not exist" + (f": beside it are the runs {near}" if near else ""))
         if not folder.recipe.is_file():
@@ -65,8 +72,12 @@ class RunFolder:
         return folder
 
     def discard(self) -> None:
-        """Remove a run that was never begun."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove a run that was never begun, and the folders that were made for it."""
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        for made in self._made:
+            if made.is_dir() and not any(made.iterdir()):
+                made.rmdir()
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file so that a reader sees the old text or the new one, never half of it.

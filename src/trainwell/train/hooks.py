@@ -75,15 +75,22 @@ def standard_hooks(recipe: Recipe, model: nn.Module) -> list[object]:
     return hooks
 
 
-def by_place(hooks: Sequence[object]) -> dict[str, list[Callable[[State], None]]]:
-    """Return the hooks' methods by the place at which they act.
+def checked_hooks(hooks: object) -> tuple[object, ...]:
+    """Return the user's hooks, each of which acts somewhere.
 
     Raises:
-        OptionInvalid: an object has no method named after a place, so it would never be called.
+        OptionInvalid: it is no list, or an object has no method named after a place and would never be called.
     """
+    if not isinstance(hooks, (list, tuple)):
+        raise OptionInvalid(f"hooks must be a list of objects, got {type(hooks).__name__}: write hooks=[my_hook]")
     for hook in hooks:
         if not any(hasattr(hook, place) for place in HOOK_PLACES):
             raise OptionInvalid(
                 f"hooks: {type(hook).__name__} has none of the methods {', '.join(HOOK_PLACES)}, so it would never act"
             )
+    return tuple(hooks)
+
+
+def by_place(hooks: Sequence[object]) -> dict[str, list[Callable[[State], None]]]:
+    """Return the hooks' methods by the place at which they act."""
     return {place: [getattr(hook, place) for hook in hooks if hasattr(hook, place)] for place in HOOK_PLACES}

@@ -378,5 +378,14 @@ class Loop:
         rate = (done.count - self._counted) / seconds
         left = (job.total_steps - done.step) * seconds / max(done.step - self._begun, 1)
         self.reporter.step(
-            StepReport(done.epoch + 1, done.epochs, done.step, job.total_steps, self._last_loss, rate, left)
+            StepReport(
+                epoch=done.epoch + 1,
+                epochs=done.epochs,
+                step=done.step,
+                total_steps=job.total_steps,
+                loss=self._last_loss,
+                train_accuracy=done.hits / max(done.count, 1),
+                images_per_second=rate,
+                seconds_left=left,
+            )
         )

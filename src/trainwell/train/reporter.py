@@ -32,13 +32,14 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where the run is within an epoch."""
+    """Where the run is within an epoch; `train_accuracy` is that of the epoch so far."""
 
     epoch: int
     epochs: int
     step: int
     total_steps: int
     loss: float
+    train_accuracy: float
     images_per_second: float
     seconds_left: float
 

@@ -102,7 +102,7 @@ def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice])
         chosen = choose_memory_format("auto", input_dims=1 + len(prepared.input_shape))
         choose(chosen.field, chosen.value, chosen.reason)
     if recipe.machine.probe_every == "auto":
-        cost = sum(probes[choice.name].traits["cost"] for choice in recipe.probes)
+        cost = sum(probes[choice.name].traits.get("cost", 1.0) for choice in recipe.probes)
         budget = recipe.machine.probe_budget
         every = max(LEAST_PROBE_STEPS, math.ceil(cost / max(budget, 1e-9)))
         choose("machine.probe_every", every, f"a look costs {cost:g} steps: below {budget:.0%} of training")

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ EPOCH_PAUSE_SECONDS = 5.0  # least time between checkpoints at the end of an epo
 CHECKPOINT_SHARE = 0.02  # share of training time that checkpoints may take
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run and what came of it.
 
@@ -59,7 +59,10 @@ class Run:
     seconds: float
     val: Evaluation | None
     test: Evaluation | None
-    model: nn.Module | None = field(default=None, repr=False)
+    model: nn.Module | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, val_accuracy={self.val_accuracy}, test_accuracy={self.test_accuracy})"
 
     @property
     def val_accuracy(self) -> float | None:
@@ -240,6 +243,10 @@ class _Execution:
             self._save()
         except Alarm as alarm:
             self._fail(alarm.step)
+        except DataInvalid as error:
+            raise DataInvalid(
+                f"{error}; what was trained is stored: go on with `trainwell resume {self.folder.path}`"
+            ) from error
         if not loop.is_finished:
             raise Interrupted(
                 f"stopped at step {loop.progress.step} of {self.job.total_steps}, everything is stored: go on with"

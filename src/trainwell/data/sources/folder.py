@@ -31,6 +31,7 @@ class _Walk:
 
     root: Path
     hidden: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     nested: list[str] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)
@@ -70,10 +71,12 @@ class _Walk:
         return images
 
     def folders(self, folder: Path) -> list[Path]:
-        """Return the sub-folders; remember loose images and other files beside them."""
+        """Return the sub-folders that are not our own runs; remember loose images and other files beside them."""
         found = []
         for entry in self.entries(folder):
-            if entry.is_dir():
+            if entry.is_dir() and _holds_runs(Path(entry.path)):
+                self.runs.append(self.shown(entry.path))
+            elif entry.is_dir():
                 found.append(Path(entry.path))
             elif is_image_name(entry.name):
                 self.loose.append(self.shown(entry.path))
@@ -84,6 +87,7 @@ class _Walk:
     def notes(self) -> tuple[str, ...]:
         """Say what was left out and what was taken from deeper down."""
         said = (
+            (self.runs, "folders of trainwell's own runs were ignored"),
             (self.hidden, "hidden files or folders were ignored"),
             (self.others, "files are no images by their extension and were left out"),
             (self.loose, "images lie beside the class folders, belong to no class and were left out"),
@@ -168,6 +172,13 @@ def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[s
             "the splits are yours: " + ", ".join(parts[s].name for s in ("train", "val", "test") if s in parts)
         )
     return parts, notes
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether a folder is a run of ours, or holds nothing else."""
+    inner = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    is_run = (folder / "recipe.yaml").is_file() and not any(is_image_name(entry.name) for entry in inner)
+    return is_run or (bool(inner) and all((entry / "recipe.yaml").is_file() for entry in inner))
 
 
 def _sub_folders(folder: Path) -> list[str]:
