@@ -68,10 +68,10 @@ def test_an_option_of_a_member_may_be_a_choice(fit: Fit) -> None:
 
 def test_a_recipe_repeats_and_a_word_beside_it_changes_one_thing(fit: Fit) -> None:
     first = fit("first", epochs=2)
-    again = fit("again", "digits", recipe=first.path, model=None, epochs=None)
+    again = fit("again", None, recipe=first.path, model=None, epochs=None)
     assert again.recipe == first.recipe
     assert (again.path / "record.jsonl").read_bytes() == (first.path / "record.jsonl").read_bytes()
-    other = fit("other", "digits", recipe=first.path, model=None, epochs=None, seed=7)
+    other = fit("other", None, recipe=first.path, model=None, epochs=None, seed=7)
     assert diff(first.recipe, other.recipe) == [("seed", 0, 7)]
 
 
