@@ -58,6 +58,8 @@ def resolve(
     batches = list(itertools.islice(job.loaders.train.epoch(0), REHEARSED_STEPS))
     precision = _choose_precision(recipe, prepared, job, batches, given, choices)
     recipe = recipe.with_values({"machine.precision": precision})
+    if recipe.machine.deterministic and job.device.type == "cuda":
+        choices.append(_cost_of_determinism(job, batches))
     if recipe.length.minutes is not None:
         job = build(trial.with_values({"machine.precision": precision}), prepared, given=copy.deepcopy(given))
         recipe = _choose_length(recipe, job, batches, elapsed, choices)
@@ -176,6 +178,19 @@ def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:
             job.optimizer.zero_grad(set_to_none=True)
             losses.append(float(loss.detach()))
     return losses
+
+
+def _cost_of_determinism(job: Job, batches: list[Batch]) -> AutoChoice:
+    """Time some steps with and without deterministic kernels, which only CUDA has two sorts of."""
+    seconds = {}
+    for is_deterministic in (False, True):
+        torch.use_deterministic_algorithms(is_deterministic)
+        _first_losses(job, batches)  # the first steps also pay for start-up
+        start = time.perf_counter()
+        _first_losses(job, (batches[i % len(batches)] for i in range(TIMED_STEPS)))
+        seconds[is_deterministic] = time.perf_counter() - start
+    ratio = seconds[True] / seconds[False]
+    return AutoChoice("machine.deterministic", True, f"asked for; a step takes {ratio:.2f} times as long with it")
 
 
 def _choose_length(

@@ -169,7 +169,9 @@ def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[s
         notes.append("only the folder train holds classes: val and test are split from it")
     else:
         notes.append(
-            "the splits are yours: " + ", ".join(parts[s].name for s in ("train", "val", "test") if s in parts)
+            "the splits are yours: "
+            + ", ".join(parts[s].name for s in ("train", "val", "test") if s in parts)
+            + ("" if "val" in parts else "; val is split from train")
         )
     return parts, notes
 
