@@ -101,9 +101,9 @@ def main() -> None:
             child = trainwell(*fit, str(run))
             while not (run / "recipe.yaml").exists() and child.poll() is None:
                 time.sleep(0.002)
-            time.sleep(chance.uniform(0, seconds * 0.75))
+            time.sleep(chance.uniform(0, seconds * 0.6))
             os.kill(child.pid, signal.SIGKILL)
-            child.wait()
+            assert child.wait() == -signal.SIGKILL, "the run had ended before it was killed"
             what = moment(run)
             hits[what] += 1
             assert trainwell("resume", str(run)).wait() == 0, f"{run} could not be resumed"

@@ -17,13 +17,13 @@ from trainwell.core.recipe import Recipe
 from trainwell.core.record import Record
 from trainwell.data.prepare import DataSpec, prepare
 from trainwell.optimizers.groups import parameter_groups
-from trainwell.train.build import Job, build
+from trainwell.train.build import Job, build, fit_preprocessing
 from trainwell.train.events import Events
 from trainwell.train.folder import RunFolder
 from trainwell.train.loop import Loop
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Silence
-from trainwell.train.tuning import prepare_process
+from trainwell.train.tuning import choose_memory
 
 SGD = {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 OPTIMIZER = "sgd:lr=0.05,momentum=0.9,nesterov=true,weight_decay=0.0005"
@@ -46,7 +46,7 @@ def make_job(samples: tuple[Tensor, Tensor], values: dict[str, Any], model: nn.M
         plain["model"] = "given"
     recipe = Recipe().with_values(plain).validate_shelves()
     prepared = prepare(DataSpec(source="given"), seed=0, threads=2, given=given)
-    return build(recipe, prepared, given=model)
+    return build(recipe, prepared, fit_preprocessing(recipe, prepared), given=model)
 
 
 class Ours:
@@ -55,7 +55,7 @@ class Ours:
     def __init__(self, job: Job) -> None:
         self._folder = tempfile.TemporaryDirectory()
         folder = RunFolder.create(Path(self._folder.name) / "run")
-        prepare_process(job.recipe)
+        choose_memory(job.recipe)
         self._record = Record(folder.record)
         self._loop = Loop(job, Progress(job.epochs), record=self._record, events=Events(folder), reporter=Silence())
 

@@ -12,8 +12,8 @@ from loops import processes
 BATCH = 128
 NAMES = ("ours", "hand-tuned, own input", "default", "default, transforms")
 TARGET = (
-    "ours >= 1.10 times the hand-tuned bf16 channels-last loop and >= 2.8 times the default float32 loop doing the"
-    " same work"
+    "ours >= 1.10 times the hand-tuned bf16 channels-last loop and >= 2.8 times the default float32 loop"
+    " (lower ends of 95 %)"
 )
 
 
@@ -24,10 +24,7 @@ def main() -> None:
     seconds = interleave(processes("resnet20", NAMES, steps=32), options.pairs)
     figures = {f"ours over {name}": ratio(seconds[name], seconds["ours"]) for name in NAMES[1:]}
     figures |= {name: figure([BATCH / value for value in values], "images/s") for name, values in seconds.items()}
-    reached = (
-        figures["ours over hand-tuned, own input"].median >= 1.10
-        and figures["ours over default, transforms"].median >= 2.8
-    )
+    reached = figures["ours over hand-tuned, own input"].low >= 1.10 and figures["ours over default"].low >= 2.8
     write_result("resnet20", figures=figures, n=options.pairs, target=TARGET, reached=reached, facts=facts)
 
 

@@ -85,14 +85,14 @@ def fit(
     from trainwell.surface import fit as train
     from trainwell.terminal import showing
 
-    files = {f"{path}": "" for path in with_files or []}
     with showing() as reporter:
         run = train(
             source,
             out=out,
             recipe=recipe,
             reporter=reporter,
-            set={**({"files": files} if files else {}), **_assignments(values or [])},
+            set=_assignments(values or []),
+            with_files=with_files or (),
             model=model,
             optimizer=optimizer,
             schedule=schedule,
@@ -269,10 +269,10 @@ def _shelves(kind: str | None) -> dict[str, Any]:
 
     if kind is None:
         return dict(SHELVES)
-    kind = kind if kind in SHELVES else kind.removesuffix("s")
-    if kind not in SHELVES:
+    found = next((k for k in (kind, kind.removesuffix("s"), kind.removesuffix("es")) if k in SHELVES), None)
+    if found is None:
         raise NameUnknown(f"no shelf is called {kind!r}{did_you_mean(kind, SHELVES)}")
-    return {kind: SHELVES[kind]}
+    return {found: SHELVES[found]}
 
 
 def _print_run(run: Any, as_json: bool) -> None:

@@ -13,7 +13,7 @@
     ├── RunDamaged                    stored files of a run fail their checksum: exit code 2
     └── RunFailed                     the run itself failed: exit code 3
         ├── NonFinite                 NaN or Inf appeared; the weights were rolled back
-        ├── MemoryExhausted           not even one sample at a time fits
+        ├── MemoryExhausted           not even the smallest piece of a batch fits
         └── Interrupted               the user stopped it; the run can be resumed
 
 Each message is one paragraph: what, where, what is allowed, what was received, the usual cure.
@@ -96,7 +96,7 @@ class NonFinite(RunFailed):
 
 
 class MemoryExhausted(RunFailed):
-    """Not even one sample at a time fits into memory."""
+    """Not even the smallest piece of a batch fits into memory."""
 
 
 class Interrupted(RunFailed):

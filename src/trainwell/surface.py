@@ -1,5 +1,6 @@
 """The one-call surface: `fit` trains a classifier, `resume` goes on with it, `change` sets values while it runs."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from torch import nn
 from trainwell.core.choice import Choice
 from trainwell.core.recipe import Recipe
 from trainwell.data.samples import infer_source
-from trainwell.errors import Interrupted, OptionInvalid, RunInvalid, UserError, did_you_mean
+from trainwell.errors import Interrupted, OptionInvalid, UserError, did_you_mean
 from trainwell.terminal import showing
-from trainwell.train.events import SETTABLE, request
+from trainwell.train.events import ACTS, SETTABLE, read_events, request
 from trainwell.train.folder import RunFolder, default_path
 from trainwell.train.hooks import checked_hooks
 from trainwell.train.reporter import Reporter
@@ -45,6 +46,7 @@ def fit(
     hooks: Sequence[object] = (),
     reporter: Reporter | None = None,
     set: Mapping[str, Any] | None = None,
+    with_files: Sequence[str | Path] = (),
     **words: Any,
 ) -> Run:
     """Train a classifier and return the run.
@@ -58,6 +60,7 @@ def fit(
         hooks: your own hooks (see `docs/adding.md`).
         reporter: who shows it; by default the terminal.
         set: dotted recipe paths and values, `{"optimizer.lr": 0.1}`.
+        with_files: files of your own shelf members.
         **words: `model`, `optimizer`, `schedule`, `loss`, `augmentation`, `preprocessing`, `probes`,
             `epochs`, `minutes`, `batch_size`, `image_size`, `skip_bad`, `device`, `deterministic`,
             `seed`: the same words and values as on the command line; `model` may be an `nn.Module`,
@@ -67,11 +70,12 @@ def fit(
         UserError: something given cannot be used; nothing was trained and nothing is left behind.
         RunFailed: the run began and could not be finished; its folder holds the last good state.
     """
-    start, events_beside = _starting_recipe(recipe)
+    start, beside = _starting_recipe(recipe)
     given_model = words["model"] if isinstance(words.get("model"), nn.Module) else None
     values = _values(words, given_model)
     data, source_values = _source(source, has_recipe=recipe is not None)
-    full = start.with_values({**source_values, **values, **(set or {})})
+    files = {"files": {**start.files, **{str(path): "" for path in with_files}}} if with_files else {}
+    full = start.with_values({**source_values, **values, **files, **(set or {})})
     full = _with_own_files(full)
     given = Given(data, given_model, checked_hooks(hooks))
     name = full.data.location or str(full.data.source.name)
@@ -80,10 +84,9 @@ def fit(
     folder = RunFolder.create(path)
     try:
         with showing(reporter) as shown:
+            if beside is not None:
+                _take_over(folder, beside, is_same=full == start, reporter=shown)
             folder.write_text(folder.recipe, full.to_yaml())
-            if events_beside is not None:
-                folder.write_text(folder.events, events_beside.read_text("utf-8"))
-                shown.say(f"the events in {events_beside} are applied at their steps again")
             return execute(folder, full, given, reporter=shown)
     except UserError:
         if not folder.record.exists():
@@ -116,8 +119,6 @@ def resume(
     """
     folder = RunFolder.open(Path(run))
     recipe = Recipe.from_file(folder.recipe)
-    if recipe.data.source.name == "given" and data is None:
-        raise RunInvalid(f"{run} trains on samples that were handed over in Python: pass the same ones as data=")
     if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
         raise OptionInvalid(f"epochs must be a whole number >= 1, got {epochs!r}")
     given = Given(data, model, checked_hooks(hooks))
@@ -144,19 +145,31 @@ def change(run: str | Path, values: Mapping[str, float]) -> bool:
     """
     folder = RunFolder.open(Path(run))
     options = Recipe.from_file(folder.recipe).optimizer.options
-    known = {name: float(options.get(name, 0.0)) for name in SETTABLE if name in options or name == "lr"}
-    request(folder, values, settable=known)
+    request(folder, values, settable=[name for name in SETTABLE if name in options or name == "lr"])
     return folder.is_running
 
 
 def _starting_recipe(recipe: Recipe | str | Path | None) -> tuple[Recipe, Path | None]:
-    """Return the recipe to begin from, and the events of the run that it belongs to."""
+    """Return the recipe to begin from, and the folder of the run that it belongs to."""
     if recipe is None or isinstance(recipe, Recipe):
         return recipe or Recipe(), None
     path = Path(recipe)
     path = path / "recipe.yaml" if path.is_dir() else path
-    events = path.with_name("events.jsonl")
-    return Recipe.from_file(path), events if events.is_file() and events.stat().st_size else None
+    return Recipe.from_file(path), path.parent
+
+
+def _take_over(folder: RunFolder, beside: Path, *, is_same: bool, reporter: Reporter) -> None:
+    """Take the user's own files of the run that a recipe belongs to, and what people did to it."""
+    if (beside / "code").is_dir():
+        shutil.copytree(beside / "code", folder.code)
+    events = beside / "events.jsonl"
+    if not events.is_file() or not any(event.kind in ACTS for event in read_events(events)):
+        return
+    if is_same:
+        folder.write_text(folder.events, events.read_text("utf-8"))
+        reporter.say(f"what was done to {beside} while it ran is done at its steps again")
+    else:
+        reporter.say(f"what was done to {beside} while it ran is left out, since this recipe differs from it")
 
 
 def _values(words: Mapping[str, Any], given_model: nn.Module | None) -> dict[str, Any]:

@@ -24,9 +24,12 @@ def test_the_pieces_of_a_split_are_the_batch_in_order(count: int, parts: int) ->
         assert torch.equal(torch.cat([getattr(piece, name) for piece in pieces]), getattr(whole, name))
 
 
-def test_all_pieces_but_the_last_are_of_one_size() -> None:
-    sizes = [len(piece) for piece in batch(10).split(4)]
-    assert sizes == [3, 3, 3, 1]
+@pytest.mark.parametrize("count", [2, 3, 7, 10, 33])
+@pytest.mark.parametrize("parts", [1, 2, 4, 5, 50])
+def test_no_piece_is_a_single_sample_and_sizes_differ_by_one_at_most(count: int, parts: int) -> None:
+    sizes = [len(piece) for piece in batch(count).split(parts)]
+    assert min(sizes) >= 2
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_piece_is_a_view_and_copies_nothing() -> None:

@@ -72,7 +72,7 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: py
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_sync", full)
+    monkeypatch.setattr(checkpoint, "sync", full)
     with pytest.raises(RunInvalid, match="step-000002 cannot be written: No space left on device: free some space"):
         save(tmp_path, 2, tensors(2), {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]

@@ -142,9 +142,9 @@ def test_when_memory_runs_out_batches_are_cut_and_that_is_recorded(tmp_path: Pat
     assert int(model.norm.num_batches_tracked) == 4 * 14, "a step that was cut short left no trace in the statistics"
 
 
-def test_when_not_even_one_sample_fits_that_is_said(tmp_path: Path) -> None:
+def test_when_not_even_two_samples_fit_that_is_said(tmp_path: Path) -> None:
     words = {"epochs": 2, "batch_size": 4, "reporter": Silence(), "set": {"machine.threads": 1}}
-    with pytest.raises(MemoryExhausted, match="not even one sample at a time fits into the memory of cpu"):
+    with pytest.raises(MemoryExhausted, match="not even two samples at a time fit into the memory of cpu"):
         tw.fit("points:samples=60", model=Greedy(0, nn.Identity()), out=tmp_path / "run", **words)
 
 

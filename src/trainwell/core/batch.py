@@ -47,14 +47,20 @@ class Batch:
         return replace(self, inputs=inputs)
 
     def split(self, parts: int) -> Iterator["Batch"]:
-        """Yield the batch in at most `parts` pieces of nearly equal size, in order.
+        """Yield the batch in `parts` pieces, in order, whose sizes differ by one sample at most.
 
-        >>> [len(piece) for piece in Batch(torch.zeros(5, 2), torch.zeros(5), torch.arange(5)).split(2)]
-        [3, 2]
+        No piece has one sample only, since batch norm has no statistics of one: there are fewer pieces then.
+
+        >>> batch = Batch(torch.zeros(5, 2), torch.zeros(5), torch.arange(5))
+        >>> [len(piece) for piece in batch.split(2)], [len(piece) for piece in batch.split(4)]
+        ([3, 2], [3, 2])
         """
-        size = -(-len(self) // parts)
-        for start in range(0, len(self), size):
-            piece = slice(start, start + size)
+        parts = max(1, min(parts, len(self) // 2))
+        size, longer = divmod(len(self), parts)
+        start = 0
+        for part in range(parts):
+            piece = slice(start, start + size + (part < longer))
+            start = piece.stop
             weight = None if self.weight is None else self.weight[piece]
             yield Batch(self.inputs[piece], self.targets[piece], self.index[piece], weight)
 

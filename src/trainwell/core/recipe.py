@@ -191,9 +191,13 @@ class Recipe(_Frozen):
                 _set_path(plain, path.split("."), value, path)
             except NameUnknown as fault:
                 faults.append(str(fault))
+        try:
+            recipe = Recipe.from_plain(plain)
+        except RecipeInvalid as wrong:
+            faults += wrong.faults
         if faults:
-            raise RecipeInvalid(faults)
-        return Recipe.from_plain(plain)
+            raise RecipeInvalid([*faults, *_member_faults(plain)])
+        return recipe
 
     def validate_shelves(self) -> "Recipe":
         """Return the recipe with every member's defaults written out.
@@ -210,6 +214,8 @@ class Recipe(_Frozen):
             choices = value if isinstance(value, tuple) else (value,)
             complete = [_complete(choice, kind, field, faults) for choice in choices]
             filled[field] = tuple(complete) if isinstance(value, tuple) else complete[0]
+        source = _complete(self.data.source, "source", "data.source", faults)
+        filled["data"] = self.data.model_copy(update={"source": source})
         if faults:
             raise RecipeInvalid(faults)
         return self.model_copy(update=filled)
@@ -336,6 +342,22 @@ def _complete(choice: Choice, kind: str, field: str, faults: list[str]) -> Choic
         return choice
 
 
+def _member_faults(plain: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with the members of a recipe that has other faults, so that all are said at once."""
+    faults: list[str] = []
+    if plain["files"]:
+        return faults  # they may stand in files that are not read yet
+    for field, kind in MEMBER_FIELDS.items():
+        value = plain[field]
+        for part in value if isinstance(value, list) else [value]:
+            if part != "auto" and isinstance(part, (str, dict)):
+                try:
+                    _complete(Choice.model_validate(part), kind, field, faults)
+                except (ValidationError, OptionInvalid):
+                    continue  # said already, as a fault of the field
+    return faults
+
+
 def _contradictions(recipe: Recipe) -> Iterator[str]:
     length, data, batch = recipe.length, recipe.data, recipe.batch
     if length.minutes is not None and length.epochs != "auto":
@@ -347,8 +369,6 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
         )
     if batch.size != "auto" and batch.accumulate > batch.size:
         yield f"batch: accumulate={batch.accumulate} pieces cannot be made of size={batch.size} samples"
-    if recipe.regularization.patience is not None and data.val_fraction == 0 and not data.location:
-        yield "regularization: patience needs a val split to watch: set data.val_fraction above 0"
     warmup = recipe.schedule.options.get("warmup")
     if isinstance(warmup, (int, float)) and length.epochs != "auto" and warmup >= length.epochs:
         yield f"schedule: warmup={warmup} epochs does not fit into length.epochs={length.epochs}: make it shorter"

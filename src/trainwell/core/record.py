@@ -150,20 +150,20 @@ def read_lines(path: Path, *, start: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def _whole_length(path: Path) -> int:
-    """Return how many bytes of the file are whole lines with valid checksums."""
-    whole = position = 0
+    """Return how many bytes of the file are whole lines; a torn last line is not counted."""
     data = path.read_bytes()
-    for line in data.split(b"\n"):
-        end = position + len(line) + 1
-        if line and end <= len(data) and unseal(line.decode("utf-8", "replace")) is not None:
-            if whole != position:
-                raise RunDamaged(
-                    f"{path} is damaged at byte {whole}: a line fails its checksum and more lines follow it;"
-                    " it was altered after it was written: restore the file or start a new run"
-                )
-            whole = end
-        position = end
-    return whole
+    lines = data.split(b"\n")[:-1]
+    if lines and unseal(lines[-1].decode("utf-8", "replace")) is None:
+        lines.pop()  # a torn line that happens to end like a whole one
+    position = 0
+    for line in lines:
+        if unseal(line.decode("utf-8", "replace")) is None:
+            raise RunDamaged(
+                f"{path} is damaged at byte {position}: a line fails its checksum and more lines follow it;"
+                " it was altered after it was written: restore the file or start a new run"
+            )
+        position += len(line) + 1
+    return position
 
 
 class Record:
@@ -187,7 +187,7 @@ class Record:
             where = f',"where":{json.dumps(reading.where)}' if reading.where else ""
             value = float(reading.value)
             shown = repr(value) if math.isfinite(value) else f'"{value}"'
-            text.append(_sealed(f'{{"step":{reading.step},"name":"{reading.name}"{where},"value":{shown}'))
+            text.append(_sealed(f'{{"step":{reading.step},"name":{json.dumps(reading.name)}{where},"value":{shown}'))
         self._journal.write("".join(text))
 
     def _names(self) -> set[str]:

@@ -57,3 +57,12 @@ class Probe(Protocol):
     def measure(self, state: State) -> Iterable[Reading]:
         """Return numbers about this step; must not change anything."""
         ...
+
+
+@runtime_checkable
+class UpdateProbe(Probe, Protocol):
+    """A probe that also looks right after the optimizer has changed the weights, with gradients still in place."""
+
+    def measure_update(self, state: State) -> Iterable[Reading]:
+        """Return numbers about what the optimizer did; must not change anything."""
+        ...

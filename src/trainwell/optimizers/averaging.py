@@ -89,5 +89,9 @@ class EMA:
             names = ", ".join(faults) or UPDATES
             raise RunDamaged(f"the stored average does not belong to this network: check {names}")
         for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+            tensor.data.copy_(tensors[name])
         self.updates = int(tensors[UPDATES])
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        """Every weight and buffer once; buffers that a state dict leaves out belong to the average too."""
+        return [*self.model.named_parameters(), *self.model.named_buffers()]

@@ -25,7 +25,7 @@ def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> lis
 
     Returns:
         Groups for any torch optimizer, in the model's order, empty ones left out. Beside `params`, each
-        has `param_names`, and `reasons`: for each name, why it stands there.
+        has `param_names`, and `reasons`: for each name, why it stands there; the second also `is_exempt`.
 
     >>> [group["reasons"] for group in parameter_groups(nn.Linear(2, 1), 0.1)]
     [{'weight': '2-d weight'}, {'bias': 'bias'}]
@@ -33,7 +33,7 @@ def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> lis
     decayed: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}}
     if weight_decay is not None:
         decayed["weight_decay"] = weight_decay
-    exempt: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}, "weight_decay": 0.0}
+    exempt: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}, "weight_decay": 0.0, "is_exempt": True}
     in_norms = {
         id(parameter)
         for module in model.modules()

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from trainwell.core.batch import Batch
 
+LARGE = 1 << 24
+
 
 @dataclass(frozen=True)
 class Drained:
@@ -52,6 +54,11 @@ class StepBuffer:
         self._targets: list[Tensor] = []
         self._weights: list[Tensor] = []
         self._sizes: list[int] = []
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the scores take more memory than they should: 16 million numbers."""
+        return bool(self._logits) and self._logits[0].numel() * len(self._logits) > LARGE
 
     def __len__(self) -> int:
         return len(self._sizes)

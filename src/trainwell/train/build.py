@@ -17,8 +17,8 @@ from trainwell.core.state import Probe
 from trainwell.data.loader import Loader
 from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
-from trainwell.data.preprocessing.fitting import fit_on
-from trainwell.errors import ModelInvalid, TrainwellError
+from trainwell.data.preprocessing.fitting import Preprocessing, fit_on
+from trainwell.errors import ModelInvalid, OptionInvalid, TrainwellError
 from trainwell.losses import class_weights
 from trainwell.optimizers.groups import parameter_groups
 from trainwell.train.hooks import standard_hooks
@@ -63,6 +63,14 @@ class Job:
         if self.recipe.machine.precision == "bfloat16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The preprocessing of a run, fitted on its train split once, and what is to be said of the fit."""
+
+    preprocessing: Preprocessing
+    notes: tuple[str, ...]
 
 
 def model_facts(input_shape: Sequence[int], num_classes: int) -> dict[str, Any]:
@@ -117,13 +125,27 @@ def build_model(
 def _trainable(model: object, name: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelInvalid(f"{name} must build a torch.nn.Module, got {type(model).__name__}")
+    if any(torch.nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
+        raise ModelInvalid(f"{name} has lazy layers, whose shapes are not known yet: run it once on a sample first")
+    broken = [name for name, parameter in model.named_parameters() if not bool(torch.isfinite(parameter).all())]
+    if broken:
+        raise ModelInvalid(
+            f"{name} starts with NaN or Inf in its weights {', '.join(broken[:5])}: initialize them anew"
+        )
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelInvalid(f"{name} has no weights that can be trained: every parameter is frozen, or there is none")
     return model
 
 
-def build(recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None, hooks: Sequence[object] = ()) -> Job:
-    """Build everything that the steps of a resolved recipe need.
+def build(
+    recipe: Recipe,
+    prepared: Prepared,
+    fitted: Fitted,
+    *,
+    given: nn.Module | None = None,
+    hooks: Sequence[object] = (),
+) -> Job:
+    """Build everything that the steps of a resolved recipe need, around the fitted preprocessing.
 
     Raises:
         ModelInvalid: the network does not fit the data.
@@ -132,7 +154,12 @@ def build(recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None,
     device = torch.device(recipe.machine.device)
     num_classes = len(prepared.classes)
     stores = prepared.stores
-    train_pipeline, evaluation_pipeline = build_pipelines(recipe, prepared)
+    if recipe.regularization.patience is not None and stores.val is None:
+        raise OptionInvalid(
+            "regularization.patience watches the val split, and these data have none: set data.val_fraction above 0,"
+            " or bring a val split"
+        )
+    train_pipeline, evaluation_pipeline = build_pipelines(recipe, prepared, fitted)
     model = build_model(recipe, prepared.input_shape, num_classes, given=given)
     front = evaluation_pipeline.preprocessing.layer(prepared.input_shape)
     if front is not None:
@@ -175,17 +202,22 @@ def build(recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None,
     )
 
 
-def build_pipelines(recipe: Recipe, prepared: Prepared) -> tuple[Pipeline, Pipeline]:
-    """Return the pipelines of training and of evaluation; preprocessing is fitted on train only."""
-    train = prepared.stores.train
-    assert recipe.preprocessing != "auto", "the recipe is resolved"
+def fit_preprocessing(recipe: Recipe, prepared: Prepared) -> Fitted:
+    """Fit the recipe's preprocessing on the train split, and on nothing else."""
+    assert recipe.preprocessing != "auto", "the members are chosen"
     preprocessing = preprocessings.build(recipe.preprocessing.name, recipe.preprocessing.options)
-    fit_on(preprocessing, train, seed=recipe.seed)
+    said = fit_on(preprocessing, prepared.stores.train, seed=recipe.seed)
+    return Fitted(preprocessing, tuple(f"preprocessing: {note}" for note in (said, *preprocessing.notes) if note))
+
+
+def build_pipelines(recipe: Recipe, prepared: Prepared, fitted: Fitted) -> tuple[Pipeline, Pipeline]:
+    """Return the pipelines of training and of evaluation."""
     chain = [augmentations.build(choice.name, choice.options) for choice in recipe.augmentation]
-    shape, dtype = prepared.input_shape, getattr(torch, recipe.machine.precision)
+    shape, dtype, count = prepared.input_shape, getattr(torch, recipe.machine.precision), len(prepared.stores.train)
+    ready = fitted.preprocessing
     return (
-        Pipeline(chain, preprocessing, seed=recipe.seed, input_shape=shape, dtype=dtype, samples=len(train)),
-        Pipeline([], preprocessing, seed=recipe.seed, input_shape=shape, dtype=dtype),
+        Pipeline(chain, ready, seed=recipe.seed, input_shape=shape, dtype=dtype, samples=count),
+        Pipeline([], ready, seed=recipe.seed, input_shape=shape, dtype=dtype),
     )
 
 

@@ -8,6 +8,7 @@ whose checksums hold, and says which ones did not.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainwell.errors import RunDamaged, RunInvalid
+from trainwell.train.folder import sync
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 KEPT = 2
@@ -44,7 +46,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         RunInvalid: the disk is full or may not be written; older checkpoints stay as they were.
     """
     final = folder / f"step-{step:06d}"
-    aside = folder / f".{final.name}.new"
+    aside, gone = folder / f".{final.name}.new", folder / f".{final.name}.old"
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -53,12 +55,15 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         sums = {name: _sha256(aside / name) for name in (TENSORS, STATE)}
         (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}), "utf-8")
         for name in (TENSORS, STATE, MANIFEST):
-            _sync(aside / name)
-        _sync(aside)
+            sync(aside / name)
+        sync(aside)
         if final.exists():
-            shutil.rmtree(final)
+            shutil.rmtree(gone, ignore_errors=True)
+            os.replace(final, gone)  # a rename, so that no moment has a half-removed checkpoint
         os.replace(aside, final)
-        _sync(folder)
+        sync(folder)
+        sync(folder.parent)
+        shutil.rmtree(gone, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error)
@@ -66,8 +71,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
             f"the checkpoint {final} cannot be written: {reason}: free some space or choose another disk, then"
             " go on with `trainwell resume`; the checkpoints before it are untouched"
         ) from None
-    for old in _newest_first(folder)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    found = _newest_first(folder)
+    place = found.index(final)
+    for other in [*found[:place], *found[place + KEPT :]]:  # what lies ahead is damaged, or another past of this run
+        shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -101,7 +108,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    found = folder.glob("step-*") if folder.is_dir() else []
+    found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
@@ -113,11 +120,3 @@ def _portable(tensor: Tensor) -> Tensor:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

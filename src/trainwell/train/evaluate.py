@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainwell.core.batch import Batch
 from trainwell.core.stats import Interval, share
 from trainwell.data.loader import Loader
 from trainwell.data.pipeline import Pipeline
@@ -36,6 +37,12 @@ class Evaluation:
         return share(self.hits, self.count)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch means that memory ran out, on any device."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in words or "alloc_failed" in words
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put every module into evaluation mode, and afterwards each back into the mode that it had.
@@ -55,7 +62,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     model: nn.Module,
     loader: Loader,
@@ -65,16 +72,27 @@ def evaluate(
 ) -> Evaluation:
     """Return loss and accuracy over all samples of a loader, every sample counted once.
 
-    The model's mode and running statistics stay as they were.
+    The model's mode and running statistics stay as they were. Where memory runs out, batches are cut.
     """
     loss = torch.zeros((), dtype=torch.float64, device=loader.device)
     hits = torch.zeros((), dtype=torch.int64, device=loader.device)
-    count = 0
+    count, pieces = 0, 1
+
+    def scores(batch: Batch) -> Tensor:
+        with autocast():
+            return torch.cat([model(piece.inputs) for piece in batch.split(pieces)])
+
     with evaluation_mode(model):
         for batch in loader.epoch(0):
             batch = pipeline(batch, 0)
-            with autocast():
-                logits = model(batch.inputs)
+            while True:
+                try:
+                    logits = scores(batch)
+                    break
+                except RuntimeError as error:
+                    if not is_out_of_memory(error) or pieces * 2 > len(batch):
+                        raise
+                    pieces *= 2
             loss += criterion(logits.float(), batch.targets).sum(dtype=torch.float64)
             hits += (logits.argmax(1) == batch.targets).sum()
             count += len(batch)

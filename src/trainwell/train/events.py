@@ -7,7 +7,8 @@ run applies the events at their steps again.
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from trainwell.core.record import Journal, read_lines
 from trainwell.errors import OptionInvalid, did_you_mean
 from trainwell.train.folder import RunFolder
 
+ACTS = ("set", "extend", "retreat")
 SETTABLE = ("lr", "weight_decay", "momentum")
 
 
@@ -77,7 +79,7 @@ def read_events(path: Path) -> list[Event]:
     return [Event(line["step"], line["kind"], line["values"]) for line in read_lines(path)]
 
 
-def request(folder: RunFolder, values: Mapping[str, float], *, settable: Mapping[str, float]) -> None:
+def request(folder: RunFolder, values: Mapping[str, float], *, settable: Sequence[str]) -> None:
     """Leave a request for the loop: values of the optimizer that shall hold from its next look on.
 
     Raises:
@@ -96,5 +98,4 @@ def request(folder: RunFolder, values: Mapping[str, float], *, settable: Mapping
     if faults:
         raise OptionInvalid("; ".join(faults))
     folder.requests.mkdir(exist_ok=True)
-    number = len(list(folder.requests.iterdir()))
-    folder.write_json(folder.requests / f"{number:04d}-{os.getpid()}.json", dict(values))
+    folder.write_json(folder.requests / f"{time.time_ns():020d}-{os.getpid()}.json", dict(values))

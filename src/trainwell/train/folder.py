@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(aside, path)
+            sync(path.parent)
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise RunInvalid(
@@ -109,23 +110,45 @@ class RunFolder:
         Raises:
             RunInvalid: another process is working on it.
         """
-        with open(self.path / ".lock", "a", encoding="utf-8") as lock:
+        with ExitStack() as held:
             try:
+                lock = held.enter_context(open(self.path / ".lock", "a", encoding="utf-8"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise RunInvalid(
                     f"{self.path} is being trained by another process: wait for it, or change it with `trainwell set`"
+                ) from None
+            except OSError as error:
+                raise RunInvalid(
+                    f"{self.path} cannot be held for this process: {error.strerror}: copy it to a disk that can be"
+                    " written and locked"
                 ) from None
             yield
 
     @property
     def is_running(self) -> bool:
         """Whether a process is working on the run now."""
-        try:
-            with self.owned():
-                return False
-        except RunInvalid:
-            return True
+        if not (self.path / ".lock").exists():
+            return False
+        with open(self.path / ".lock", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def default_path(base: Path, source: str, model: str) -> Path:

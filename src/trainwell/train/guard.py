@@ -15,10 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainwell.train.build import Job
 from trainwell.train.loop import Loop
-from trainwell.train.snapshot import is_finite
 
 CURED_STEPS = 8  # how far beyond the trouble a cure must hold
 RATE_CURES = (0.1, 0.01, 1e-3, 1e-6, 1e-12, 1e-24)
+UNREPEATABLE = (
+    "unknown: the same steps stayed finite in the replay, so it does not follow from weights and samples (a kernel that"
+    " is not deterministic, a hook with a memory of its own, or the hardware)"
+)
 UNWRITTEN = ("empty", "new_empty")  # their results hold whatever the memory held before
 
 
@@ -52,8 +55,9 @@ def explain(loop: Loop, alarm_step: int) -> dict[str, Any]:
         all), `cause` in words. The loop stands at its last good state afterwards.
     """
     report: dict[str, Any] = {"step": alarm_step, "op": "", "layer": "", "phase": "", "samples": []}
-    report |= _replay(loop, alarm_step, watched=True) or {}
-    report["cause"] = _cause(loop, int(report["step"]) + CURED_STEPS, report)
+    found = _replay(loop, alarm_step, watched=True)
+    report |= found or {}
+    report["cause"] = _cause(loop, int(report["step"]) + CURED_STEPS, report) if found else UNREPEATABLE
     loop.go_back()
     return report
 
@@ -81,6 +85,7 @@ def _replay(
 ) -> dict[str, Any] | None:
     """Run the steps from the last good state once more; return the first trouble, or None."""
     loop.go_back()
+    loop.apply_events()  # what was done to the run before this step belongs to it
     job, done = loop.job, loop.progress
     original = job.recipe
     if precision is not None:
@@ -88,8 +93,7 @@ def _replay(
         job.recipe = original.model_copy(update={"machine": machine})
     try:
         while done.step <= until and not loop.is_finished:
-            done.epoch = done.step // job.steps_per_epoch
-            for batch in job.loaders.train.epoch(done.epoch, done.step - done.epoch * job.steps_per_epoch):
+            for batch in job.loaders.train.epoch(done.epoch, done.step - done.begun):
                 mode = FirstNonFinite()
                 if done.step in loop.events.steps:
                     loop.apply_events()
@@ -99,8 +103,10 @@ def _replay(
                 if trouble is not None:
                     return trouble
                 done.step += 1
-                if done.step > until:
-                    break
+                if done.step > until or done.step >= job.total_steps:
+                    return None
+            done.end_epoch()
+            loop.apply_events()
         return None
     finally:
         job.recipe = original
@@ -113,7 +119,7 @@ def _trouble(loop: Loop, mode: FirstNonFinite) -> dict[str, Any] | None:
     losses = torch.cat(state.losses)
     bad_inputs = ~torch.isfinite(state.batch.inputs.flatten(1)).all(1)
     bad = bad_inputs | ~torch.isfinite(losses)
-    if not bad.any() and is_finite(loop.job.model):
+    if not bad.any() and loop.is_finite():
         return None
     found = mode.found or {}
     positions = state.batch.index[bad].tolist() if bad.sum() < len(bad) else []

@@ -1,7 +1,7 @@
 """The training loop, and the only description of the order in which things happen in a step.
 
     events of this step ─ before_step ─ lr ─ augment ─ before_forward ─ forward ─ losses ─ backward
-    ─ after_backward (clipping) ─ probes look ─ optimizer ─ after_step (averages) ─ buffer
+    ─ after_backward (clipping) ─ probes look ─ optimizer ─ probes look ─ after_step (averages) ─ buffer
 
 Every `DRAIN_STEPS` steps, and at least every second, the buffered losses come to the host, are recorded
 and guarded; a non-finite one rolls the run back to the last good state. At the end of an epoch val is
@@ -10,7 +10,7 @@ evaluated. When losses are drained changes no result.
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from trainwell.core.batch import Batch
 from trainwell.core.chance import StepChance
 from trainwell.core.record import Measure, Reading, Record
-from trainwell.core.state import State
+from trainwell.core.state import State, UpdateProbe
 from trainwell.data.loader import Loader
 from trainwell.errors import MemoryExhausted
 from trainwell.regularization import EarlyStopping
 from trainwell.train.buffer import StepBuffer
 from trainwell.train.build import Job, build_schedule, check_outputs
-from trainwell.train.evaluate import Evaluation, evaluate
+from trainwell.train.evaluate import Evaluation, evaluate, is_out_of_memory
 from trainwell.train.events import Event, Events
 from trainwell.train.hooks import AverageWeights, by_place
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import EpochReport, Reporter, StepReport
-from trainwell.train.snapshot import Snapshot, is_finite, put_back, take
+from trainwell.train.snapshot import Snapshot, infinite_buffers, is_finite, named_tensors, put_back, take
 
 DRAIN_STEPS, DRAIN_SECONDS = 128, 1.0
 SNAPSHOT_STEPS, SNAPSHOT_SECONDS = 512, 10.0
@@ -63,6 +63,7 @@ class Good:
 
     snapshot: Snapshot
     progress: Progress
+    total_steps: int
     record_length: int
 
 
@@ -79,6 +80,7 @@ class Loop:
         self.best: dict[str, Tensor] = {}
         self.wants_stop: Callable[[], bool] = lambda: False
         self.on_pause: Callable[[bool], None] = lambda is_epoch_end: None
+        self._infinite = infinite_buffers(job.model)
         self._buffer = StepBuffer()
         self._places = by_place(job.hooks)
         self._chance = StepChance(job.recipe.seed, device=job.device)
@@ -118,7 +120,7 @@ class Loop:
         job, done = self.job, self.progress
         job.model.train()
         self._clock, self._counted, self._begun = time.perf_counter(), done.count, done.step
-        start = done.step - done.epoch * job.steps_per_epoch
+        start = done.step - done.begun
         for batch in job.loaders.train.epoch(done.epoch, start):
             if done.step >= job.total_steps:
                 break
@@ -126,7 +128,7 @@ class Loop:
             if self.wants_stop():
                 break
         self.drain()
-        at_end = done.step >= min((done.epoch + 1) * job.steps_per_epoch, job.total_steps)
+        at_end = done.step >= min(done.begun + job.steps_per_epoch, job.total_steps)
         if at_end:
             self._end_epoch()
         self.on_pause(at_end)
@@ -144,7 +146,7 @@ class Loop:
         self._buffer.add(done.step, state.losses, state.logits, state.batch)
         done.step += 1
         late = time.perf_counter() - self._drained_at > DRAIN_SECONDS
-        if self._probe_readings or late or len(self._buffer) >= DRAIN_STEPS:
+        if self._probe_readings or late or len(self._buffer) >= DRAIN_STEPS or self._buffer.is_large:
             self.drain()
             self._report_step()
             if self.events.take_requests(done.step):
@@ -171,6 +173,10 @@ class Loop:
             for probe in job.probes:
                 self._probe_readings += probe.measure(state)
         job.optimizer.step()
+        if is_probed:
+            for probe in job.probes:
+                if isinstance(probe, UpdateProbe):
+                    self._probe_readings += probe.measure_update(state)
         for group in job.optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None  # ten times quicker than zero_grad
@@ -236,21 +242,26 @@ class Loop:
         Raises:
             Alarm: a weight is not finite.
         """
-        if not is_finite(self.job.model):
+        if not self.is_finite():
             raise Alarm(self.progress.step)
         self.good = self._keep_good()
+
+    def is_finite(self) -> bool:
+        """Whether the weights are finite, and the buffers that were so at the start."""
+        return is_finite(self.job.model, self._infinite)
 
     def _keep_good(self) -> Good:
         job = self.job
         snapshot = take(self.progress.step, job.model, job.optimizer, job.hooks)
         self._kept_at = time.perf_counter()
-        return Good(snapshot, self.progress.copy(), self.record.length)
+        return Good(snapshot, self.progress.copy(), job.total_steps, self.record.length)
 
     def go_back(self) -> None:
         """Return to the last good state: weights, optimizer, hooks, counters and record."""
         job, good = self.job, self.good
         put_back(good.snapshot, job.model, job.optimizer, job.hooks)
         self.progress = good.progress.copy()
+        self._set_length(good.total_steps)
         self._watch = self._watching()
         self.record.cut(good.record_length)
         self._buffer.clear()
@@ -258,15 +269,16 @@ class Loop:
 
     def _retreat(self, error: RuntimeError, size: int) -> None:
         """Cut batches into twice as many pieces where memory ran out, from this step on."""
-        words = str(error).lower()
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in words:
+        if not is_out_of_memory(error):
             raise error
         pieces = self.progress.pieces * 2
-        if pieces > size:
+        if pieces > max(size // 2, 1):
             raise MemoryExhausted(
-                f"step {self.progress.step}: not even one sample at a time fits into the memory of {self.job.device}:"
-                " choose a smaller --model or data.image_size"
+                f"step {self.progress.step}: not even two samples at a time fit into the memory of {self.job.device}:"
+                " choose a smaller --model or --image-size"
             ) from error
+        if self.job.device.type == "cuda":
+            torch.cuda.empty_cache()
         self.events.add(Event(self.progress.step, "retreat", {"pieces": pieces}))
         self.reporter.say(
             f"memory ran out at step {self.progress.step}: batches are now computed in {pieces} pieces"
@@ -283,22 +295,30 @@ class Loop:
             elif event.kind == "extend":
                 done.epochs = int(event.values["epochs"])
                 done.is_stopped_early = False
-                job.total_steps = done.epochs * job.steps_per_epoch
-                job.schedule = build_schedule(job.recipe, job.total_steps, job.steps_per_epoch)
+                if done.watch:
+                    done.watch["waited"] = 0
+                    self._watch = self._watching()
+                self._set_length(done.begun + (done.epochs - done.epoch) * job.steps_per_epoch)
             elif event.kind == "set":
                 self._set(event.values)
 
-    def _set(self, values: object) -> None:
-        assert isinstance(values, dict)
+    def _set_length(self, total_steps: int) -> None:
+        """Make the run so many steps long, and stretch its schedule to them."""
+        job = self.job
+        if job.total_steps != total_steps:
+            job.total_steps = total_steps
+            job.schedule = build_schedule(job.recipe, total_steps, job.steps_per_epoch)
+
+    def _set(self, values: Mapping[str, float]) -> None:
+        """Set values of the optimizer; groups that are exempt from weight decay stay so."""
         for name, value in values.items():
-            stored = "initial_lr" if name == "lr" else name
             for group in self.job.optimizer.param_groups:
-                is_exempt = name == "weight_decay" and group[stored] == 0
-                group[stored] = group[stored] if is_exempt else value
+                if name != "weight_decay" or not group.get("is_exempt", False):
+                    group["initial_lr" if name == "lr" else name] = value
 
     def _end_epoch(self) -> None:
         job, done = self.job, self.progress
-        if not is_finite(job.model):
+        if not self.is_finite():
             raise Alarm(done.step)
         self._rate = (done.count - self._counted) / (time.perf_counter() - self._clock)
         for act in self._places["after_epoch"]:
@@ -342,7 +362,7 @@ class Loop:
         is_best = self._watch.update(val.loss)
         done.watch = self._watch.state()
         if is_best:
-            self.best = {name: tensor.detach().clone() for name, tensor in self.reported_model.state_dict().items()}
+            self.best = {name: tensor.clone() for name, tensor in named_tensors(self.reported_model).items()}
         if self._watch.is_exhausted:
             done.is_stopped_early = True
             self.reporter.say(

@@ -27,8 +27,9 @@ def settle_files(files: Mapping[str, str], folder: Path) -> dict[str, str]:
     """
     settled = {}
     for name, wanted in files.items():
-        path, copy = Path(name), folder / Path(name).name
-        source = copy if wanted and copy.is_file() and sha256(copy) == wanted else path
+        path = Path(name)
+        kept = folder / f"{wanted[:12]}-{path.name}"
+        source = kept if wanted and kept.is_file() and sha256(kept) == wanted else path
         if not source.is_file():
             raise ModelInvalid(f"{path} does not exist: a file of your own is given by its path, such as my_net.py:Net")
         settled[name] = sha256(source)
@@ -38,9 +39,9 @@ def settle_files(files: Mapping[str, str], folder: Path) -> dict[str, str]:
                 f" the recipe says {wanted[:12]}: restore it, or take its line out of the recipe's files"
             )
         _load(source, settled[name])
-        if source != copy:
+        if source != kept:
             folder.mkdir(exist_ok=True)
-            shutil.copyfile(source, copy)
+            shutil.copyfile(source, folder / f"{settled[name][:12]}-{path.name}")
     return settled
 
 

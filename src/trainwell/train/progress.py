@@ -10,15 +10,16 @@ from trainwell.train.buffer import Drained
 class Progress:
     """Counters of a run.
 
-    `step` optimizer steps and `epoch` whole passes are done; `loss`, `weight`, `hits` and `count` are
-    sums over the pass under way; `pieces` is into how many micro-batches a batch is cut, `epochs` how
-    long the run shall be. `watch` is the state of early stopping.
+    `step` optimizer steps and `epoch` passes are done, and the pass under way began at step `begun`;
+    `loss`, `weight`, `hits` and `count` are sums over it. `pieces` is into how many micro-batches a batch
+    is cut, `epochs` how long the run shall be, `watch` the state of early stopping.
     """
 
     epochs: int
     pieces: int = 1
     step: int = 0
     epoch: int = 0
+    begun: int = 0
     loss: float = 0.0
     weight: float = 0.0
     hits: int = 0
@@ -38,6 +39,7 @@ class Progress:
     def end_epoch(self) -> None:
         """Begin the next pass."""
         self.epoch += 1
+        self.begun = self.step
         self.loss = self.weight = 0.0
         self.hits = self.count = 0
 

@@ -17,13 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainwell.core.batch import Batch
 from trainwell.core.catalog import Catalog
+from trainwell.core.chance import StepChance
 from trainwell.core.machine import AutoChoice, choose_memory_format, propose_precision
 from trainwell.core.recipe import Recipe
 from trainwell.core.shelves import models, preprocessings, probes
 from trainwell.data.prepare import Prepared
 from trainwell.errors import ModelInvalid, UserError
-from trainwell.train.build import Job, build, check_outputs
-from trainwell.train.evaluate import evaluation_mode
+from trainwell.train.build import Fitted, Job, build, check_outputs
+from trainwell.train.evaluate import evaluation_mode, is_out_of_memory
 
 LEAST_PROBE_STEPS = 128  # between two looks: as often as losses are drained
 REHEARSED_STEPS = 3
@@ -36,13 +37,18 @@ USED_MINUTES = 0.92  # share of the time allowed that epochs may fill; the rest 
 
 
 def resolve(
-    recipe: Recipe, prepared: Prepared, *, given: nn.Module | None = None, elapsed: Callable[[], float]
+    recipe: Recipe,
+    prepared: Prepared,
+    fitted: Fitted,
+    *,
+    given: nn.Module | None = None,
+    elapsed: Callable[[], float],
 ) -> tuple[Recipe, list[AutoChoice]]:
     """Return the resolved recipe and the choices made, each with its reason.
 
     Args:
-        recipe: device and threads are set already; anything else may be `auto`.
-        prepared: the data, decoded.
+        recipe: its members, device and threads are chosen already; anything else may be `auto`.
+        prepared: the data, decoded; `fitted`: the preprocessing, fitted on them.
         given: the user's own network, where the recipe's model is `given`.
         elapsed: seconds since the run began, for `--minutes`.
 
@@ -50,29 +56,39 @@ def resolve(
         ModelInvalid: the network does not fit the data.
     """
     choices: list[AutoChoice] = []
-    recipe = _choose_members(recipe, prepared, choices)
     recipe = _choose_sizes(recipe, prepared, choices)
     trial = recipe.with_values({"machine.precision": "float32", "length.epochs": 1, "length.minutes": None})
     trial = trial.with_values({"length.steps": None})
-    job = build(trial, prepared, given=copy.deepcopy(given))
+
+    def rehearsal(precision: str) -> Job:
+        with_precision = trial.with_values({"machine.precision": precision})
+        return build(with_precision, prepared, fitted, given=copy.deepcopy(given))
+
+    job = rehearsal("float32")
     batches = list(itertools.islice(job.loaders.train.epoch(0), REHEARSED_STEPS))
-    precision = _choose_precision(recipe, prepared, job, batches, given, choices)
+    precision = _choose_precision(recipe, job, batches, rehearsal, choices)
     recipe = recipe.with_values({"machine.precision": precision})
     if recipe.machine.deterministic and job.device.type == "cuda":
-        choices.append(_cost_of_determinism(job, batches))
+        choices.append(_cost_of_determinism(rehearsal(precision), batches))
     if recipe.length.minutes is not None:
-        job = build(trial.with_values({"machine.precision": precision}), prepared, given=copy.deepcopy(given))
-        recipe = _choose_length(recipe, job, batches, elapsed, choices)
+        recipe = _choose_length(recipe, rehearsal(precision), batches, elapsed, choices)
     return recipe, choices
 
 
-def _choose_members(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice]) -> Recipe:
+def choose_members(recipe: Recipe, kind: str, choices: list[AutoChoice]) -> Recipe:
+    """Choose the network and the preprocessing that are left open, by the kind of data.
+
+    Args:
+        recipe: to complete.
+        kind: `images` or `features`.
+        choices: takes what was chosen.
+    """
     values: dict[str, Any] = {}
     for field, shelf in (("model", models), ("preprocessing", preprocessings)):
         if getattr(recipe, field) == "auto":
-            name = _default_of(shelf, prepared.kind)
+            name = _default_of(shelf, kind)
             values[field] = name
-            choices.append(AutoChoice(field, name, f"the default for {prepared.kind}"))
+            choices.append(AutoChoice(field, name, f"the default for {kind}"))
     return recipe.with_values(values).validate_shelves()
 
 
@@ -113,10 +129,9 @@ def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice])
 
 def _choose_precision(
     recipe: Recipe,
-    prepared: Prepared,
     job: Job,
     batches: list[Batch],
-    given: nn.Module | None,
+    rehearsal: Callable[[str], Job],
     choices: list[AutoChoice],
 ) -> str:
     """Take a lower precision only where it pays and where its first steps agree with float32."""
@@ -128,10 +143,7 @@ def _choose_precision(
         return "float32"
     batches = [next(iter(batch.split(-(-len(batch) // REHEARSED_SAMPLES)))) for batch in batches]
     plain = _first_losses(job, batches)
-    lower = _first_losses(
-        build(job.recipe.with_values({"machine.precision": proposed.value}), prepared, given=copy.deepcopy(given)),
-        batches,
-    )
+    lower = _first_losses(rehearsal(str(proposed.value)), batches)
     difference = max(abs(a - b) / max(abs(a), 1e-3) for a, b in zip(plain, lower, strict=True))
     agreement = f"the losses of its first {len(batches)} steps differ from float32 by at most {difference:.1%}"
     if difference <= PRECISION_TOLERANCE:
@@ -163,21 +175,34 @@ def _multiply_adds(job: Job, batch: Batch) -> float:
 
 
 def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:
-    """Train a throwaway copy for a few steps and return the loss of each."""
-    losses = []
+    """Train a throwaway copy for a few steps and return the loss of each; the draws of a step are the run's own."""
     job.model.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(job.recipe.seed)
-        for batch in batches:
-            batch = job.train_pipeline(batch, 0)
-            with job.autocast():
-                logits = job.model(batch.inputs)
-            loss = job.criterion(logits.float(), batch.targets).mean()
-            loss.backward()
+    is_cuda = job.device.type == "cuda"
+    chance, pieces = StepChance(job.recipe.seed, device=job.device), job.recipe.batch.accumulate
+    losses: list[float] = []
+    with torch.random.fork_rng(devices=[job.device] if is_cuda else []):
+        for step, raw in enumerate(batches):
+            batch = job.train_pipeline(raw, 0)
+            while True:
+                chance.reseed(step)
+                job.optimizer.zero_grad(set_to_none=True)
+                try:
+                    losses.append(sum(_backward(job, piece, len(batch)) for piece in batch.split(pieces)))
+                    break
+                except RuntimeError as error:
+                    if not is_out_of_memory(error) or pieces * 2 > len(batch):
+                        raise
+                    pieces *= 2
             job.optimizer.step()
-            job.optimizer.zero_grad(set_to_none=True)
-            losses.append(float(loss.detach()))
     return losses
+
+
+def _backward(job: Job, piece: Batch, total: int) -> float:
+    with job.autocast():
+        logits = job.model(piece.inputs)
+    loss = job.criterion(logits.float(), piece.targets).sum() / total
+    loss.backward()
+    return float(loss.detach())
 
 
 def _cost_of_determinism(job: Job, batches: list[Batch]) -> AutoChoice:

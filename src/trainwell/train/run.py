@@ -17,7 +17,7 @@ from trainwell.core.recipe import Recipe
 from trainwell.core.record import Journal, Measure, Reading, Record, read_readings
 from trainwell.data.prepare import DataSpec, Prepared, prepare
 from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid
-from trainwell.train.build import Job, build
+from trainwell.train.build import Job, build, fit_preprocessing
 from trainwell.train.checkpoint import load_newest, save
 from trainwell.train.evaluate import Evaluation
 from trainwell.train.events import Event, Events
@@ -27,9 +27,10 @@ from trainwell.train.loop import Alarm, Loop
 from trainwell.train.own_code import settle_files
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Reporter
-from trainwell.train.resolve import resolve
+from trainwell.train.resolve import choose_members, resolve
+from trainwell.train.snapshot import named_tensors
 from trainwell.train.storage import collect, progress_of, put_into
-from trainwell.train.tuning import prepare_process, return_freed_memory
+from trainwell.train.tuning import choose_memory, process_settings, return_freed_memory
 
 FINAL_MEASURES = tuple(
     Measure(f"{split}/{name}", unit, f"{words} of the weights that the run reports, on the {place} split")
@@ -113,12 +114,22 @@ def execute(folder: RunFolder, recipe: Recipe, given: Given, *, reporter: Report
     with folder.owned(), _stop_requests() as is_stopped, ExitStack() as files:
         choices: list[AutoChoice] = []
         recipe = _settle(folder, recipe, choices)
-        chosen = prepare_process(recipe)
+        files.enter_context(process_settings(recipe))
+        prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
+        chosen = choose_memory(recipe)
         choices += [chosen] if chosen is not None else []
         files.callback(return_freed_memory)
-        prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
-        recipe = _resolve(folder, recipe, prepared, given.model, reporter, choices, begun)
-        job = build(recipe, prepared, given=given.model, hooks=given.hooks)
+        if not folder.machine.exists():
+            recipe = _choose_data(recipe, prepared, choices)
+        fitted = fit_preprocessing(recipe, prepared)
+        if not folder.machine.exists():
+            for note in fitted.notes:
+                reporter.say(note)
+            recipe, more = resolve(
+                recipe, prepared, fitted, given=given.model, elapsed=lambda: time.perf_counter() - begun
+            )
+            _write_down(folder, recipe, [*choices, *more], reporter)
+        job = build(recipe, prepared, fitted, given=given.model, hooks=given.hooks)
         return _Execution(folder, job, reporter, begun, files).run(epochs, is_stopped)
 
 
@@ -145,6 +156,8 @@ def _prepare(
         reporter.work("decoding", done, total)
 
     section = recipe.data
+    if section.source.name == "given" and data is None:
+        raise RunInvalid("this run trains on samples that were handed over in Python: pass the same ones as data=")
     spec = DataSpec(
         source=section.source.name,
         options=section.source.options,
@@ -160,6 +173,12 @@ def _prepare(
     )
     if folder.data.exists():
         before = json.loads(folder.data.read_text("utf-8"))
+        for part in ("decoder", "form"):
+            if before[part] != prepared.summary[part]:
+                raise DataInvalid(
+                    f"the images of {folder.path} would not be the ones that it was started with: {part} is now"
+                    f" {prepared.summary[part]}, and was {before[part]}: install that version again, or start a new run"
+                )
         if before["membership"] != prepared.summary["membership"]:
             raise DataInvalid(
                 f"the data of {folder.path} are not the ones that it was started with (their splits hash to"
@@ -173,29 +192,22 @@ def _prepare(
     return prepared
 
 
-def _resolve(
-    folder: RunFolder,
-    recipe: Recipe,
-    prepared: Prepared,
-    model: nn.Module | None,
-    reporter: Reporter,
-    choices: list[AutoChoice],
-    begun: float,
-) -> Recipe:
-    """Decide what is open, once: a run that has its machine.json is resolved already."""
-    if folder.machine.exists():
-        return recipe
+def _choose_data(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice]) -> Recipe:
+    """Write down what the data decided: size and colour of the images, network and preprocessing."""
     for choice in prepared.choices:
         if choice.field != "data.memory_gib":  # follows from what is free just now, and changes no result
             recipe = recipe.with_values({choice.field: choice.value})
-    recipe, more = resolve(recipe, prepared, given=model, elapsed=lambda: time.perf_counter() - begun)
-    choices += [*prepared.choices, *more]
+    choices += prepared.choices
+    return choose_members(recipe, prepared.kind, choices)
+
+
+def _write_down(folder: RunFolder, recipe: Recipe, choices: Sequence[AutoChoice], reporter: Reporter) -> None:
+    """Store the resolved recipe and every choice with its reason; machine.json says that the recipe is resolved."""
     folder.write_text(folder.recipe, recipe.to_yaml())
     plain = [{"field": choice.field, "value": choice.value, "reason": choice.reason} for choice in choices]
     folder.write_json(folder.machine, {**facts(), "choices": plain})
     for choice in choices:
         reporter.say(str(choice))
-    return recipe
 
 
 class _Execution:
@@ -239,19 +251,29 @@ class _Execution:
     def _train(self) -> None:
         loop = self.loop
         try:
-            loop.run()
+            trouble = self._run_loop()
+            loop.drain()
             self._save()
         except Alarm as alarm:
             self._fail(alarm.step)
-        except DataInvalid as error:
+        if trouble is not None:
             raise DataInvalid(
-                f"{error}; what was trained is stored: go on with `trainwell resume {self.folder.path}`"
-            ) from error
+                f"{trouble}; what was trained is stored: go on with `trainwell resume {self.folder.path}`"
+            ) from trouble
         if not loop.is_finished:
+            self.events.add(Event(loop.progress.step, "stopped", {}))
             raise Interrupted(
                 f"stopped at step {loop.progress.step} of {self.job.total_steps}, everything is stored: go on with"
                 f" `trainwell resume {self.folder.path}`"
             )
+
+    def _run_loop(self) -> DataInvalid | None:
+        """Train; return what a Dataset of the user's raised, if it did."""
+        try:
+            self.loop.run()
+        except DataInvalid as error:
+            return error
+        return None
 
     def _extend(self, epochs: int) -> None:
         done = self.loop.progress
@@ -298,7 +320,8 @@ class _Execution:
         """Evaluate the weights that the run reports: val once more, test for the only time."""
         job, loop = self.job, self.loop
         if loop.best:
-            loop.reported_model.load_state_dict(loop.best)
+            for name, tensor in named_tensors(loop.reported_model).items():
+                tensor.copy_(loop.best[name])
         val = loop.evaluate(job.loaders.val) if job.loaders.val is not None else None
         test = loop.evaluate(job.loaders.test) if job.loaders.test is not None else None
         self.record.define(FINAL_MEASURES)

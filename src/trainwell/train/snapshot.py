@@ -1,6 +1,6 @@
 """The last good state of a run, kept in memory: what a step changes, copied, and put back exactly."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +48,27 @@ def put_back(snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimi
         hook.load_state(tensors)
 
 
-def is_finite(model: nn.Module) -> bool:
-    """Whether every weight and buffer is finite; waits for the device once."""
-    floating = [tensor for tensor in _tensors(model) if tensor.is_floating_point() and tensor.numel()]
+def is_finite(model: nn.Module, exempt: Container[str] = ()) -> bool:
+    """Whether every weight and every buffer is finite, but for buffers named exempt; waits for the device once."""
+    buffers = [buffer for name, buffer in model.named_buffers() if name not in exempt]
+    tensors = [*(parameter.data for parameter in model.parameters()), *buffers]
+    floating = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     return not floating or bool(torch.isfinite(nn.utils.get_total_norm(floating, norm_type=float("inf"))))
 
 
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return every weight and buffer once by name, also those that a state dict leaves out; tied ones once."""
+    return {name: tensor.data for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+
+
+def infinite_buffers(model: nn.Module) -> frozenset[str]:
+    """Return the names of buffers that are meant to hold Inf, such as the mask of an attention."""
+    named = ((name, buffer) for name, buffer in model.named_buffers() if buffer.is_floating_point())
+    return frozenset(name for name, buffer in named if not bool(torch.isfinite(buffer).all()))
+
+
 def _tensors(model: nn.Module) -> list[Tensor]:
-    return [*(parameter.data for parameter in model.parameters()), *model.buffers()]
+    return list(named_tensors(model).values())
 
 
 def _copied(state: Any) -> dict[str, Any]:

@@ -6,18 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainwell.errors import RunDamaged
+from trainwell.errors import RunDamaged, RunInvalid
 from trainwell.train.build import Job, build_schedule
 from trainwell.train.checkpoint import Checkpoint
 from trainwell.train.hooks import StatefulHook
 from trainwell.train.loop import Loop
 from trainwell.train.progress import Progress
+from trainwell.train.snapshot import named_tensors
 
 
 def collect(loop: Loop) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return all tensors by name and all plain state that the rest of the run depends on."""
     job = loop.job
-    tensors: dict[str, Tensor] = {f"model/{name}": tensor for name, tensor in _model_tensors(job)}
+    tensors: dict[str, Tensor] = {f"model/{name}": tensor for name, tensor in named_tensors(job.model).items()}
     tensors |= {f"best/{name}": tensor for name, tensor in loop.best.items()}
     plain: dict[str, dict[str, Any]] = {}
     for position, parameter in enumerate(_parameters(job)):
@@ -35,6 +36,8 @@ def collect(loop: Loop) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "groups": groups,
         "total_steps": job.total_steps,
         "record_length": loop.record.length,
+        "recipe": job.recipe.id,
+        "hooks": [type(hook).__name__ for hook in _stateful(job)],
     }
     return tensors, state
 
@@ -52,9 +55,22 @@ def put_into(job: Job, checkpoint: Checkpoint) -> dict[str, Tensor]:
 
     Raises:
         RunDamaged: the checkpoint does not fit the job's network.
+        RunInvalid: the recipe or the hooks are not those that the run was begun with.
     """
     tensors = checkpoint.tensors
-    own = dict(_model_tensors(job))
+    if checkpoint.state["recipe"] != job.recipe.id:
+        raise RunInvalid(
+            "recipe.yaml was changed after the run began, and a run goes on with the recipe that it began with: restore"
+            " it; change a rate with `trainwell set`, the length with `trainwell resume --epochs`, and anything else in"
+            " a new run with `trainwell fit --recipe`"
+        )
+    hooks = [type(hook).__name__ for hook in _stateful(job)]
+    if checkpoint.state["hooks"] != hooks:
+        raise RunInvalid(
+            f"the run was begun with the stateful hooks {', '.join(checkpoint.state['hooks']) or 'none'}, and now has"
+            f" {', '.join(hooks) or 'none'}: pass the same ones as hooks="
+        )
+    own = named_tensors(job.model)
     stored = _below(tensors, "model/")
     if own.keys() != stored.keys() or any(own[name].shape != stored[name].shape for name in own):
         raise RunDamaged(
@@ -87,11 +103,6 @@ def _like(parameter: Tensor, value: Tensor) -> Tensor:
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _model_tensors(job: Job) -> list[tuple[str, Tensor]]:
-    """Every weight and buffer once, tied ones under their first name."""
-    return [*job.model.named_parameters(), *job.model.named_buffers()]
 
 
 def _parameters(job: Job) -> list[Tensor]:

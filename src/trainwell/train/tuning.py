@@ -3,6 +3,8 @@
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,17 +16,26 @@ from trainwell.core.recipe import Recipe
 KEEP_FREED = ((-4, 0), (-1, -1), (-8, 1))
 
 
-def prepare_process(recipe: Recipe) -> AutoChoice | None:
-    """Set threads and determinism as the recipe says, and let freed memory be used again.
-
-    Returns:
-        What was chosen for the process beside the recipe, or None.
-    """
+@contextmanager
+def process_settings(recipe: Recipe) -> Iterator[None]:
+    """Set threads and determinism as the recipe says, and afterwards as they were."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
     torch.set_num_threads(int(recipe.machine.threads))
     if recipe.machine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(recipe.machine.deterministic)
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def choose_memory(recipe: Recipe) -> AutoChoice | None:
+    """Keep freed memory for the next step where the CPU computes; return what was chosen, or None."""
     if recipe.machine.device != "cpu" or not keep_freed_memory():
         return None
     reason = "asking the system for the activations' memory anew in each step costs 5 % of ResNet-20's time"
