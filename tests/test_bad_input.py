@@ -279,8 +279,8 @@ def test_unknown_words_and_fields_have_a_near_one(refused: Refused) -> None:
 
 
 def test_a_source_with_an_unknown_option(refused: Refused) -> None:
-    error = refused(OptionInvalid, "points:kinds=moons")
-    assert str(error) == "points has no option 'kinds': did you mean 'kind'?"
+    error = refused(RecipeInvalid, "points:kinds=moons")
+    assert "data.source: points has no option 'kinds': did you mean 'kind'?" in str(error)
 
 
 def test_a_contradictory_recipe_has_all_its_faults_listed(refused: Refused) -> None:

@@ -60,9 +60,17 @@ def test_a_run_goes_on_from_its_own_copy_of_the_file(train: Train, net: Path) ->
 def test_another_file_than_the_recipe_names_is_refused(train: Train, net: Path, tmp_path: Path) -> None:
     run = train("run", model=f"{net}:Net", epochs=1)
     net.write_text(NET + "# edited\n")
+    (tmp_path / "alone.yaml").write_text((run.path / "recipe.yaml").read_text())
     with pytest.raises(ModelInvalid, match="is not the file that this recipe was run with: its SHA-256 begins with"):
-        tw.fit(recipe=run.path / "recipe.yaml", out=tmp_path / "again", reporter=Silence())
+        tw.fit(recipe=tmp_path / "alone.yaml", out=tmp_path / "again", reporter=Silence())
     assert not (tmp_path / "again").exists()
+
+
+def test_a_rerun_of_a_run_takes_the_copy_that_lies_in_it(train: Train, net: Path, tmp_path: Path) -> None:
+    run = train("run", model=f"{net}:Net", epochs=1)
+    net.unlink()
+    again = tw.fit(recipe=run.path, out=tmp_path / "again", reporter=Silence())
+    assert (again.path / "record.jsonl").read_bytes() == (run.path / "record.jsonl").read_bytes()
 
 
 def test_a_network_handed_over_is_asked_for_again(train: Train) -> None:

@@ -170,6 +170,31 @@ def build(
     size, every = recipe.batch.size, recipe.machine.probe_every
     assert size != "auto", "the recipe is resolved"
     assert every != "auto", "the recipe is resolved"
+    loaders = _loaders(recipe, stores, num_classes, size, device)
+    epochs = int(recipe.length.epochs)
+    steps = min(recipe.length.steps or epochs * loaders.train.steps_per_epoch, epochs * loaders.train.steps_per_epoch)
+    return Job(
+        recipe=recipe,
+        classes=prepared.classes,
+        model=model,
+        optimizer=build_optimizer(recipe, model),
+        criterion=losses.build(recipe.loss.name, recipe.loss.options),
+        schedule=build_schedule(recipe, steps, loaders.train.steps_per_epoch),
+        loaders=loaders,
+        train_pipeline=train_pipeline,
+        evaluation_pipeline=evaluation_pipeline,
+        device=device,
+        epochs=epochs,
+        steps_per_epoch=loaders.train.steps_per_epoch,
+        total_steps=steps,
+        name_of=lambda position: prepared.name("train", position),
+        probe_every=every,
+        probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
+        hooks=[*standard_hooks(recipe, model), *hooks],
+    )
+
+
+def _loaders(recipe: Recipe, stores: Splits[Any], num_classes: int, size: int, device: torch.device) -> Splits[Loader]:
     weight = None
     if recipe.regularization.class_weights == "balanced":
         weight = class_weights(stores.train.targets, num_classes)[stores.train.targets]
@@ -179,27 +204,7 @@ def build(
         for name, store in stores.items()
         if name != "train"
     }
-    epochs = int(recipe.length.epochs)
-    steps = min(recipe.length.steps or epochs * train.steps_per_epoch, epochs * train.steps_per_epoch)
-    return Job(
-        recipe=recipe,
-        classes=prepared.classes,
-        model=model,
-        optimizer=build_optimizer(recipe, model),
-        criterion=losses.build(recipe.loss.name, recipe.loss.options),
-        schedule=build_schedule(recipe, steps, train.steps_per_epoch),
-        loaders=Splits(train, rest.get("val"), rest.get("test")),
-        train_pipeline=train_pipeline,
-        evaluation_pipeline=evaluation_pipeline,
-        device=device,
-        epochs=epochs,
-        steps_per_epoch=train.steps_per_epoch,
-        total_steps=steps,
-        name_of=lambda position: prepared.name("train", position),
-        probe_every=every,
-        probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
-        hooks=[*standard_hooks(recipe, model), *hooks],
-    )
+    return Splits(train, rest.get("val"), rest.get("test"))
 
 
 def fit_preprocessing(recipe: Recipe, prepared: Prepared) -> Fitted:

@@ -11,7 +11,6 @@ evaluated. When losses are drained changes no result.
 import resource
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ from trainwell.train.events import Event, Events
 from trainwell.train.hooks import AverageWeights, by_place
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import EpochReport, Reporter, StepReport
-from trainwell.train.snapshot import Snapshot, infinite_buffers, is_finite, named_tensors, put_back, take
+from trainwell.train.snapshot import Alarm, Good, infinite_buffers, is_finite, named_tensors, put_back, take
 
 DRAIN_STEPS, DRAIN_SECONDS = 128, 1.0
 SNAPSHOT_STEPS, SNAPSHOT_SECONDS = 512, 10.0
@@ -45,26 +44,8 @@ MEASURES = (
 )
 
 
-class Alarm(Exception):
-    """A loss or a weight is not finite; `step` is the first step known to be affected."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(step)
-        self.step = step
-
-
 class _Rewind(Exception):
     """Go back to the last good state and run on from there."""
-
-
-@dataclass
-class Good:
-    """The last state that is known to be finite, with the counters and the record as they were then."""
-
-    snapshot: Snapshot
-    progress: Progress
-    total_steps: int
-    record_length: int
 
 
 class Loop:

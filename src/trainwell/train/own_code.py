@@ -28,8 +28,8 @@ def settle_files(files: Mapping[str, str], folder: Path) -> dict[str, str]:
     settled = {}
     for name, wanted in files.items():
         path = Path(name)
-        kept = folder / f"{wanted[:12]}-{path.name}"
-        source = kept if wanted and kept.is_file() and sha256(kept) == wanted else path
+        kept = next((copy for copy in folder.glob("*.py") if sha256(copy) == wanted), None)
+        source = kept or path
         if not source.is_file():
             raise ModelInvalid(f"{path} does not exist: a file of your own is given by its path, such as my_net.py:Net")
         settled[name] = sha256(source)
@@ -39,9 +39,10 @@ def settle_files(files: Mapping[str, str], folder: Path) -> dict[str, str]:
                 f" the recipe says {wanted[:12]}: restore it, or take its line out of the recipe's files"
             )
         _load(source, settled[name])
-        if source != kept:
+        if kept is None:
             folder.mkdir(exist_ok=True)
-            shutil.copyfile(source, folder / f"{settled[name][:12]}-{path.name}")
+            copy = folder / path.name
+            shutil.copyfile(source, folder / f"{settled[name][:12]}-{path.name}" if copy.exists() else copy)
     return settled
 
 

@@ -23,12 +23,12 @@ from trainwell.train.evaluate import Evaluation
 from trainwell.train.events import Event, Events
 from trainwell.train.folder import RunFolder
 from trainwell.train.guard import explain, message
-from trainwell.train.loop import Alarm, Loop
+from trainwell.train.loop import Loop
 from trainwell.train.own_code import settle_files
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Reporter
 from trainwell.train.resolve import choose_members, resolve
-from trainwell.train.snapshot import named_tensors
+from trainwell.train.snapshot import Alarm, named_tensors
 from trainwell.train.storage import collect, progress_of, put_into
 from trainwell.train.tuning import choose_memory, process_settings, return_freed_memory
 

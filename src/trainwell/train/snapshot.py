@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainwell.train.hooks import StatefulHook
+from trainwell.train.progress import Progress
 
 
 @dataclass
@@ -19,6 +20,24 @@ class Snapshot:
     optimizer: dict[Tensor, dict[str, Any]]
     groups: list[dict[str, Any]]
     hooks: list[dict[str, Tensor]]
+
+
+@dataclass
+class Good:
+    """The last state that is known to be finite, with the counters and the record as they were then."""
+
+    snapshot: Snapshot
+    progress: Progress
+    total_steps: int
+    record_length: int
+
+
+class Alarm(Exception):
+    """A loss or a weight is not finite; `step` is the first step known to be affected."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
 
 
 def take(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Iterable[object]) -> Snapshot:
