@@ -295,7 +295,7 @@ def test_a_contradictory_recipe_has_all_its_faults_listed(refused: Refused) -> N
 def test_a_recipe_that_is_none(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("optimizer: [1\n")
     assert "recipe.yaml is not YAML" in str(refused(RecipeInvalid, recipe=tmp_path / "recipe.yaml"))
-    assert "cannot be read as a recipe" in str(refused(RecipeInvalid, recipe=tmp_path / "nowhere.yaml"))
+    assert "nowhere.yaml does not exist" in str(refused(RecipeInvalid, recipe=tmp_path / "nowhere.yaml"))
 
 
 def test_a_device_that_is_not_there(refused: Refused) -> None:

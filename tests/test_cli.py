@@ -119,7 +119,10 @@ def test_resume_goes_on_and_further(trainwell: Command) -> None:
 def test_set_says_when_it_holds(trainwell: Command) -> None:
     trainwell("fit", *QUICK, "--epochs", 1, "--out", "run")
     said = trainwell("set", "run", "lr=0.02", "weight_decay=0")
-    assert said.out == "run trains with lr=0.02, weight_decay=0 as soon as it is resumed\n"
+    assert (
+        said.out
+        == "run trains with lr=0.02, weight_decay=0 as soon as it goes on (`trainwell resume`, with --epochs where it is finished)\n"
+    )
     said = trainwell("set", "run", "lr=0.03", "--json")
     assert said.json == {"run": "run", "set": {"lr": 0.03}, "is_running": False}
     trainwell("resume", "run", "--epochs", 2)

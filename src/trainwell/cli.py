@@ -142,7 +142,8 @@ def set_values(
     assignments = _assignments(values)
     is_running = change(run, assignments)
     words = ", ".join(f"{name}={value}" for name, value in assignments.items())
-    when = "from its next look on" if is_running else "as soon as it is resumed"
+    later = "as soon as it goes on (`trainwell resume`, with --epochs where it is finished)"
+    when = "from its next look on" if is_running else later
     print(f"{run} trains with {words} {when}")
     if as_json:
         _print_json({"run": str(run), "set": assignments, "is_running": is_running})
@@ -201,7 +202,7 @@ def env(as_json: Json = False, debug: Debug = False) -> None:
     from trainwell.core.machine import choose_device, choose_threads, facts
 
     found = facts()
-    choices = [choose_device("auto"), choose_threads("auto")]
+    choices = [choose_device("auto"), choose_threads(multiply_adds=float("inf"))]
     if as_json:
         _print_json({**found, "choices": {choice.field: choice.value for choice in choices}})
         return
@@ -291,7 +292,7 @@ def _print_run(run: Any, as_json: bool) -> None:
                 "val_accuracy": run.val_accuracy,
                 "test_accuracy": run.test_accuracy,
                 "seconds": round(run.seconds, 3),
-                "epochs": run.recipe.length.epochs,
+                "epochs": run.epochs,
                 "recipe": run.recipe.id,
             }
         )

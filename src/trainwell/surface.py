@@ -11,7 +11,7 @@ from torch import nn
 from trainwell.core.choice import Choice
 from trainwell.core.recipe import Recipe
 from trainwell.data.samples import infer_source
-from trainwell.errors import Interrupted, OptionInvalid, UserError, did_you_mean
+from trainwell.errors import Interrupted, OptionInvalid, did_you_mean
 from trainwell.terminal import showing
 from trainwell.train.events import ACTS, SETTABLE, read_events, request
 from trainwell.train.folder import RunFolder, default_path
@@ -80,6 +80,8 @@ def fit(
     given = Given(data, given_model, checked_hooks(hooks))
     name = full.data.location or str(full.data.source.name)
     model_name = "" if full.model == "auto" else full.model.name
+    if out is not None and not str(out):
+        raise OptionInvalid("out is the path of the run folder and must not be empty: leave it out for one below runs/")
     path = Path(out) if out is not None else default_path(Path("runs"), name, model_name)
     folder = RunFolder.create(path)
     try:
@@ -88,12 +90,12 @@ def fit(
                 _take_over(folder, beside, is_same=full == start, reporter=shown)
             folder.write_text(folder.recipe, full.to_yaml())
             return execute(folder, full, given, reporter=shown)
-    except UserError:
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped: go on with `trainwell resume {path}`") from None
+    except Exception:
         if not folder.record.exists():
             folder.discard()
         raise
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped: go on with `trainwell resume {path}`") from None
 
 
 def resume(

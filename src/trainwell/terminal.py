@@ -1,5 +1,6 @@
 """Shows a run on the terminal: a live line where there is one, plain lines everywhere else."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,19 +18,27 @@ class PlainReporter:
 
     def say(self, text: str) -> None:
         """Print the sentence."""
-        print(text, flush=True)
+        _print(text)
 
     def step(self, report: StepReport) -> None:
         """Print nothing: a log has one line an epoch."""
 
     def epoch(self, report: EpochReport) -> None:
         """Print the epoch's line."""
-        print(report, flush=True)
+        _print(str(report))
 
     def work(self, what: str, done: int, total: int) -> None:
         """Print when a preparation of many parts has ended."""
         if done == total >= SAID_FROM:
-            print(f"{what}: {total:,} done", flush=True)
+            _print(f"{what}: {total:,} done")
+
+
+def _print(text: str) -> None:
+    """Print a line; a reader that went away, as `head` does, ends the listening and not the training."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class LiveReporter:

@@ -1,5 +1,8 @@
 """What broke once at the edges of a run: cut and extended lengths, odd networks, rollbacks, changed recipes."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import trainwell as tw
 from trainwell.core.record import read_readings
 from trainwell.core.state import State
-from trainwell.errors import ModelInvalid, NonFinite, OptionInvalid, RunInvalid
+from trainwell.errors import FilesInvalid, ModelInvalid, NonFinite, OptionInvalid, RunInvalid
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
@@ -213,3 +217,76 @@ def test_process_settings_are_given_back(tmp_path: Path) -> None:
     tw.fit("points:samples=60", model="logistic", epochs=1, deterministic=True, out=tmp_path / "run", set=ONE, **QUIET)
     assert torch.get_num_threads() == 2
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_rate_beyond_all_measure_is_still_named_as_the_cause(tmp_path: Path) -> None:
+    with pytest.raises(NonFinite, match="the learning rate is too high: without any update at all"):
+        tw.fit("points:samples=200", model="mlp", optimizer="sgd:lr=1e38", out=tmp_path / "run", set=ONE, **QUIET)
+
+
+def test_the_epochs_of_a_run_are_those_that_were_done(train: Train) -> None:
+    run = train("run", epochs=1, set=OFF)
+    assert run.epochs == 1
+    assert tw.resume(run.path, epochs=3, reporter=Silence()).epochs == 3
+
+
+def test_tiny_work_takes_one_thread_and_says_why(tmp_path: Path) -> None:
+    run = tw.fit("points:samples=100", model="logistic", epochs=1, out=tmp_path / "run", **QUIET)
+    assert run.recipe.machine.threads == 1
+    with pytest.raises(OptionInvalid, match="more threads only wait for each other"):
+        tw.fit("points:samples=100", out=tmp_path / "many", set={"machine.threads": 100_000}, **QUIET)
+
+
+def test_a_pipe_among_the_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    rows = np.zeros((8, 8), np.uint8)
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(rows + 20 * number + (label == "b")).save(tmp_path / f"data/{label}/{number}.png")
+    os.mkfifo(tmp_path / "data/a/pipe.png")
+    with pytest.raises(FilesInvalid, match="a/pipe.png is no regular file"):
+        tw.fit(tmp_path / "data", out=tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_ones_own_that_leaves_the_interpreter_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text("raise SystemExit(5)\n")
+    with pytest.raises(ModelInvalid, match="leaves.py cannot be imported: SystemExit: 5"):
+        tw.fit("points:samples=60", model=f"{tmp_path / 'leaves.py'}:Net", out=tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_puts_nothing_on_a_shelf_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("NOTHING = None\n")
+    with pytest.raises(ModelInvalid, match="empty.py puts nothing on any shelf"):
+        tw.fit("points:samples=60", with_files=[tmp_path / "empty.py"], out=tmp_path / "run", **QUIET)
+
+
+def test_lazy_layers_are_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match="has lazy layers"):
+        tw.fit("points:samples=60", model=nn.LazyLinear(2), out=tmp_path / "run", **QUIET)
+
+
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(OptionInvalid, match="width is given twice"):
+        tw.Choice.parse("convnet:width=8,width=9")
+
+
+def test_a_reader_that_goes_away_does_not_end_the_training(tmp_path: Path) -> None:
+    words = f"fit points:samples=200 --epochs 30 --set machine.threads=1 --out {tmp_path / 'run'}"
+    subprocess.run(f"{sys.executable} -m trainwell {words} | head -1", shell=True, check=True, capture_output=True)
+    assert steps_of(tmp_path / "run")[-1] == 30 * 9 - 1
+
+
+def test_two_threads_may_be_the_first_to_look_at_a_shelf() -> None:
+    code = (
+        "import threading\n"
+        "from trainwell.core.shelves import sources\n"
+        "found = []\n"
+        "threads = [threading.Thread(target=lambda: found.append('points' in sources)) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "print(found == [True] * 4)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

@@ -29,7 +29,7 @@ def test_a_folder_with_something_in_it_is_refused_and_untouched(tmp_path: Path) 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("keep me")
-    with pytest.raises(RunInvalid, match="exists already"):
+    with pytest.raises(RunInvalid, match="is a file, and --out is the run folder itself"):
         RunFolder.create(tmp_path / "file")
     with pytest.raises(RunInvalid, match="cannot be written: Not a directory: choose another folder with --out"):
         RunFolder.create(tmp_path / "file" / "run")

@@ -84,7 +84,7 @@ def test_a_network_handed_over_is_asked_for_again(train: Train) -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("nowhere.py:Net", r"nowhere\.py does not exist: a file of your own is given by its path, such as my_net"),
+        ("nowhere.py:Net", r"nowhere\.py does not exist: a file of your own is given by its path, such as my_file"),
         ("{net}:Nett", r"has no network 'Nett': did you mean 'Net'\?"),
         ("{net}:Net:widht=3", r"has no option 'widht': did you mean 'width'\?"),
         ("{bad}:Net", r"cannot be imported: ZeroDivisionError: division by zero"),

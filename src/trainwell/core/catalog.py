@@ -10,6 +10,7 @@ import importlib.metadata
 import inspect
 import pkgutil
 import sys
+import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -164,6 +165,7 @@ class Catalog:
         self.member = member
         self._cards: dict[str, Card] = {}
         self._is_scanned = False
+        self._lock = threading.RLock()
 
     def card(self, name: str | None = None, *, source: str = "", **traits: Any) -> Callable[[Builder], Builder]:
         """Return a decorator that puts a builder on this shelf under its own name, or the one given.
@@ -181,6 +183,11 @@ class Catalog:
             return builder
 
         return put
+
+    @property
+    def registered(self) -> int:
+        """How many members have registered themselves so far; looks for none."""
+        return len(self._cards)
 
     def __iter__(self) -> Iterator[Card]:
         self._scan()
@@ -201,15 +208,16 @@ class Catalog:
         return self[name].build(options or {}, **facts)
 
     def _scan(self) -> None:
-        if self._is_scanned:
-            return
-        self._is_scanned = True  # before the imports: a member's module may look at its own shelf
-        try:
-            self._import_members()
-        except BaseException:  # the next look-up tries again, and never sees half a shelf
-            self._is_scanned = False
-            self._cards = {name: c for name, c in self._cards.items() if c.builder.__module__ in sys.modules}
-            raise
+        with self._lock:  # a second thread waits until the shelf is full
+            if self._is_scanned:
+                return
+            self._is_scanned = True  # before the imports: a member's module may look at its own shelf
+            try:
+                self._import_members()
+            except BaseException:  # the next look-up tries again, and never sees half a shelf
+                self._is_scanned = False
+                self._cards = {name: c for name, c in self._cards.items() if c.builder.__module__ in sys.modules}
+                raise
 
     def _import_members(self) -> None:
         package = importlib.import_module(self.package)

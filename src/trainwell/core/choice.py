@@ -39,6 +39,8 @@ class Choice(BaseModel):
             key, equals, value = part.partition("=")
             if not equals or not key.strip():
                 raise OptionInvalid(f"{text!r}: an option is written key=value, got {part!r}")
+            if key.strip() in options:
+                raise OptionInvalid(f"{text!r}: {key.strip()} is given twice")
             options[key.strip()] = read_value(value)
         return cls(name=name.strip(), options=options)
 

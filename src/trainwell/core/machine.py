@@ -14,6 +14,10 @@ REPORTED_PACKAGES = ("trainwell", "torch", "numpy", "pillow", "simplejpeg", "saf
 
 # A step below this many multiply-adds is dominated by Python and by casts, so bf16 gains nothing there:
 # measured on 2 Zen cores, the small ConvNet on 8x8 digits (4e7) is slower in bf16, ResNet-20 (1.5e10) 2.5x faster.
+# Below this many, handing work to a second thread takes longer than doing it: measured on 2 Zen cores, the tiny MLP
+# (6e5) takes 0.39 ms a step with one thread and 0.52 with two, the small ConvNet on digits (2e8) 11 and 7 ms.
+SHARED_MULTIPLY_ADDS = 20_000_000
+MOST_THREADS_PER_CORE = 4
 BF16_MULTIPLY_ADDS = 1_000_000_000
 
 
@@ -105,11 +109,30 @@ def _check_device(asked: str) -> None:
         raise OptionInvalid(f"machine.device must be one of {', '.join(there)} on this machine, got {asked!r}")
 
 
-def choose_threads(asked: int | str) -> AutoChoice:
-    """Return how many threads compute on the CPU."""
-    if asked != "auto":
-        return AutoChoice("machine.threads", int(asked), "asked for")
+def check_threads(asked: int) -> None:
+    """Refuse so many threads that they would only wait for each other.
+
+    Raises:
+        OptionInvalid: more than a few for each core.
+    """
     cores = available_cores()
+    if asked > MOST_THREADS_PER_CORE * cores:
+        raise OptionInvalid(
+            f"machine.threads must be at most {MOST_THREADS_PER_CORE} times the {cores} cores of this process, got"
+            f" {asked}: more threads only wait for each other"
+        )
+
+
+def choose_threads(*, multiply_adds: float) -> AutoChoice:
+    """Return how many threads compute on the CPU.
+
+    Args:
+        multiply_adds: multiply-adds of one forward pass of one batch.
+    """
+    cores = available_cores()
+    if cores > 1 and multiply_adds < SHARED_MULTIPLY_ADDS:
+        reason = f"a batch costs {multiply_adds:.1e} multiply-adds, too few to share between {cores} cores"
+        return AutoChoice("machine.threads", 1, reason)
     return AutoChoice("machine.threads", cores, f"this process may use {cores} core{'s' if cores > 1 else ''}")
 
 

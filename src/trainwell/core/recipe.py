@@ -153,6 +153,8 @@ class Recipe(_Frozen):
         Raises:
             RecipeInvalid: the file cannot be read, or see `from_yaml`.
         """
+        if not path.exists():
+            raise RecipeInvalid([f"{path} does not exist: give the path of a recipe file, or of a run folder"])
         try:
             return cls.from_yaml(path.read_text("utf-8"), name=str(path))
         except (OSError, UnicodeDecodeError) as error:

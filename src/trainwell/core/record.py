@@ -190,6 +190,13 @@ class Record:
             text.append(_sealed(f'{{"step":{reading.step},"name":{json.dumps(reading.name)}{where},"value":{shown}'))
         self._journal.write("".join(text))
 
+    def append_series(self, name: str, first_step: int, values: Iterable[float]) -> None:
+        """Append one finite reading of the whole network for each of consecutive steps, quicker than `append`."""
+        assert name in self._defined, f"{name} is recorded before it is defined"
+        label = json.dumps(name)
+        bodies = (f'{{"step":{step},"name":{label},"value":{value!r}' for step, value in enumerate(values, first_step))
+        self._journal.write("".join(map(_sealed, bodies)))
+
     def _names(self) -> set[str]:
         return {fields["define"] for fields in read_lines(self._journal.path) if "define" in fields}
 

@@ -173,6 +173,8 @@ def _read_header(path: Path) -> Header:
 
 def _read_file(path: Path, limit: int | None = None) -> bytes:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise Unreadable("is no regular file")  # a pipe would keep its reader waiting for ever
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:

@@ -23,6 +23,8 @@ def hash_files(paths: Sequence[Path], *, threads: int) -> list[str]:
 
 def _hash_file(path: Path) -> str:
     try:
+        if not path.is_file():
+            return ""
         with open(path, "rb", buffering=0) as file:
             return hashlib.sha256(file.read()).hexdigest()
     except OSError:

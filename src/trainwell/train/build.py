@@ -117,7 +117,7 @@ def build_model(
                 model = models.build(choice.name, choice.options, **facts)
         except TrainwellError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelInvalid(f"{choice} cannot be built: {type(error).__name__}: {error}") from error
     return _trainable(model, str(choice))
 
@@ -172,20 +172,21 @@ def build(
     assert every != "auto", "the recipe is resolved"
     loaders = _loaders(recipe, stores, num_classes, size, device)
     epochs = int(recipe.length.epochs)
-    steps = min(recipe.length.steps or epochs * loaders.train.steps_per_epoch, epochs * loaders.train.steps_per_epoch)
+    every_epoch = loaders.train.steps_per_epoch
+    steps = min(recipe.length.steps or epochs * every_epoch, epochs * every_epoch)
     return Job(
         recipe=recipe,
         classes=prepared.classes,
         model=model,
         optimizer=build_optimizer(recipe, model),
         criterion=losses.build(recipe.loss.name, recipe.loss.options),
-        schedule=build_schedule(recipe, steps, loaders.train.steps_per_epoch),
+        schedule=build_schedule(recipe, steps, every_epoch),
         loaders=loaders,
         train_pipeline=train_pipeline,
         evaluation_pipeline=evaluation_pipeline,
         device=device,
-        epochs=epochs,
-        steps_per_epoch=loaders.train.steps_per_epoch,
+        epochs=-(-steps // every_epoch),
+        steps_per_epoch=every_epoch,
         total_steps=steps,
         name_of=lambda position: prepared.name("train", position),
         probe_every=every,

@@ -38,7 +38,9 @@ class RunFolder:
             RunInvalid: something is there already, or the place cannot be written.
         """
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.is_file():
+                raise RunInvalid(f"{path} is a file, and --out is the run folder itself: choose another path")
+            if path.exists() and any(path.iterdir()):
                 raise RunInvalid(
                     f"{path} exists already and is not empty: choose another --out, or go on with `trainwell resume"
                     f" {path}`"

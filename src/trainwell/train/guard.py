@@ -17,7 +17,7 @@ from trainwell.train.build import Job
 from trainwell.train.loop import Loop
 
 CURED_STEPS = 8  # how far beyond the trouble a cure must hold
-RATE_CURES = (0.1, 0.01, 1e-3, 1e-6, 1e-12, 1e-24)
+RATE_CURES = (0.1, 0.01, 1e-3, 1e-6, 1e-12, 0.0)
 UNREPEATABLE = (
     "unknown: the same steps stayed finite in the replay, so it does not follow from weights and samples (a kernel that"
     " is not deterministic, a hook with a memory of its own, or the hardware)"
@@ -135,7 +135,9 @@ def _cause(loop: Loop, until: int, report: Mapping[str, Any]) -> str:
         return "the lower precision overflows: the same steps stay finite in float32 (--set machine.precision=float32)"
     for scale in RATE_CURES:
         if _replay(loop, until, lr_scale=scale) is None:
-            return f"the learning rate is too high: at {loop.state.lr:.1e}, {scale:g} of it, the same steps stay finite"
+            base = float(loop.job.optimizer.param_groups[0]["initial_lr"])
+            cure = f"with lr={base * scale:.1e} instead of {base:.1e}" if scale else "without any update at all"
+            return f"the learning rate is too high: {cure} the same steps stay finite"
     return (
         "not the learning rate and not the precision, since the same steps fail at any rate: look at this operation"
         " (a logarithm or a root of 0, a division by 0) and at these samples"

@@ -207,8 +207,7 @@ class Loop:
                 raise Alarm(bad)
             done.take(drained)
             self._last_loss = drained.losses[-1]
-            steps = enumerate(drained.losses, drained.first_step)
-            self.record.append(Reading(step, "train/loss", loss) for step, loss in steps)
+            self.record.append_series("train/loss", drained.first_step, drained.losses)
         if self._probe_readings:
             self.record.append(self._probe_readings)
             self._probe_readings = []

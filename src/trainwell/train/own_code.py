@@ -5,19 +5,21 @@ import importlib.util
 import inspect
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainwell.core.shelves import SHELVES
 from trainwell.errors import ModelInvalid, UserError, did_you_mean
 
 
-def settle_files(files: Mapping[str, str], folder: Path) -> dict[str, str]:
+def settle_files(files: Mapping[str, str], folder: Path, *, networks: Sequence[str] = ()) -> dict[str, str]:
     """Import the user's own files and keep a copy of each in the run.
 
     Args:
         files: path -> SHA-256, or the empty string where it is read for the first time.
         folder: where the copies lie; a copy with the right SHA-256 is used before the path.
+        networks: the paths that hold a network; every other file must put something on a shelf.
 
     Returns:
         path -> SHA-256.
@@ -31,14 +33,19 @@ def settle_files(files: Mapping[str, str], folder: Path) -> dict[str, str]:
         kept = next((copy for copy in folder.glob("*.py") if sha256(copy) == wanted), None)
         source = kept or path
         if not source.is_file():
-            raise ModelInvalid(f"{path} does not exist: a file of your own is given by its path, such as my_net.py:Net")
+            what = "is a folder" if source.is_dir() else "does not exist"
+            raise ModelInvalid(f"{path} {what}: a file of your own is given by its path, such as my_file.py")
         settled[name] = sha256(source)
         if wanted and settled[name] != wanted:
             raise ModelInvalid(
                 f"{path} is not the file that this recipe was run with: its SHA-256 begins with {settled[name][:12]},"
                 f" the recipe says {wanted[:12]}: restore it, or take its line out of the recipe's files"
             )
-        _load(source, settled[name])
+        before = sum(shelf.registered for shelf in SHELVES.values())
+        is_new = _load(source, settled[name])
+        after = sum(shelf.registered for shelf in SHELVES.values())
+        if is_new and name not in networks and after == before:
+            raise ModelInvalid(f"{path} puts nothing on any shelf: decorate a builder as docs/adding.md shows")
         if kept is None:
             folder.mkdir(exist_ok=True)
             copy = folder / path.name
@@ -74,11 +81,15 @@ def build_own(name: str, options: Mapping[str, Any], facts: Mapping[str, Any], f
     return builder(**values)
 
 
-def _load(path: Path, digest: str) -> None:
-    """Import a Python file under a name made of its content; its shelf members register themselves."""
+def _load(path: Path, digest: str) -> bool:
+    """Import a Python file under a name made of its content, so that its shelf members register themselves.
+
+    Returns:
+        Whether it was imported now, and not before.
+    """
     name = _module_name(digest)
     if name in sys.modules:
-        return
+        return False
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ModelInvalid(f"{path} is not a Python file: its name must end in .py")
@@ -89,9 +100,10 @@ def _load(path: Path, digest: str) -> None:
     except UserError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ModelInvalid(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    return True
 
 
 def _module_name(digest: str) -> str:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainwell.core.batch import Batch
 from trainwell.core.catalog import Catalog
 from trainwell.core.chance import StepChance
-from trainwell.core.machine import AutoChoice, choose_memory_format, propose_precision
+from trainwell.core.machine import AutoChoice, choose_memory_format, choose_threads, propose_precision
 from trainwell.core.recipe import Recipe
 from trainwell.core.shelves import models, preprocessings, probes
 from trainwell.data.prepare import Prepared
@@ -66,7 +66,13 @@ def resolve(
 
     job = rehearsal("float32")
     batches = list(itertools.islice(job.loaders.train.epoch(0), REHEARSED_STEPS))
-    precision = _choose_precision(recipe, job, batches, rehearsal, choices)
+    multiply_adds = _multiply_adds(job, batches[0])
+    if recipe.machine.threads == "auto":
+        threads = choose_threads(multiply_adds=multiply_adds)
+        choices.append(threads)
+        recipe = recipe.with_values({threads.field: threads.value})
+        torch.set_num_threads(threads.value)
+    precision = _choose_precision(recipe, job, batches, multiply_adds, rehearsal, choices)
     recipe = recipe.with_values({"machine.precision": precision})
     if recipe.machine.deterministic and job.device.type == "cuda":
         choices.append(_cost_of_determinism(rehearsal(precision), batches))
@@ -131,11 +137,12 @@ def _choose_precision(
     recipe: Recipe,
     job: Job,
     batches: list[Batch],
+    multiply_adds: float,
     rehearsal: Callable[[str], Job],
     choices: list[AutoChoice],
 ) -> str:
     """Take a lower precision only where it pays and where its first steps agree with float32."""
-    proposed = propose_precision(recipe.machine.precision, job.device, multiply_adds=_multiply_adds(job, batches[0]))
+    proposed = propose_precision(recipe.machine.precision, job.device, multiply_adds=multiply_adds)
     if recipe.machine.precision != "auto":
         return recipe.machine.precision
     if proposed.value == "float32":

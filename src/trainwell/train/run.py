@@ -1,6 +1,7 @@
 """One run from its folder: prepare, resolve, build, train, store, and go on where it stopped."""
 
 import json
+import os
 import signal
 import threading
 import time
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from trainwell.core.machine import AutoChoice, choose_device, choose_threads, facts
+from trainwell.core.machine import AutoChoice, check_threads, choose_device, facts
 from trainwell.core.recipe import Recipe
 from trainwell.core.record import Journal, Measure, Reading, Record, read_readings
 from trainwell.data.prepare import DataSpec, Prepared, prepare
@@ -30,7 +32,7 @@ from trainwell.train.reporter import Reporter
 from trainwell.train.resolve import choose_members, resolve
 from trainwell.train.snapshot import Alarm, named_tensors
 from trainwell.train.storage import collect, progress_of, put_into
-from trainwell.train.tuning import choose_memory, process_settings, return_freed_memory
+from trainwell.train.tuning import choose_memory, process_settings, return_freed_memory, threads_of
 
 FINAL_MEASURES = tuple(
     Measure(f"{split}/{name}", unit, f"{words} of the weights that the run reports, on the {place} split")
@@ -50,6 +52,7 @@ class Run:
         recipe: the resolved recipe.
         classes: names of the classes, in the order of the scores.
         model: the network with the reported weights, if it was trained in this process.
+        epochs: passes over the training split that were done.
         seconds: time spent in this process.
         val, test: evaluations of the reported weights; None where there is no such split.
     """
@@ -57,6 +60,7 @@ class Run:
     path: Path
     recipe: Recipe
     classes: tuple[str, ...]
+    epochs: int
     seconds: float
     val: Evaluation | None
     test: Evaluation | None
@@ -116,7 +120,7 @@ def execute(folder: RunFolder, recipe: Recipe, given: Given, *, reporter: Report
         recipe = _settle(folder, recipe, choices)
         files.enter_context(process_settings(recipe))
         prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
-        chosen = choose_memory(recipe)
+        chosen = choose_memory(recipe) if prepared.kind == "images" else None
         choices += [chosen] if chosen is not None else []
         files.callback(return_freed_memory)
         if not folder.machine.exists():
@@ -129,19 +133,24 @@ def execute(folder: RunFolder, recipe: Recipe, given: Given, *, reporter: Report
                 recipe, prepared, fitted, given=given.model, elapsed=lambda: time.perf_counter() - begun
             )
             _write_down(folder, recipe, [*choices, *more], reporter)
+        torch.set_num_threads(threads_of(recipe))
         job = build(recipe, prepared, fitted, given=given.model, hooks=given.hooks)
         return _Execution(folder, job, reporter, begun, files).run(epochs, is_stopped)
 
 
 def _settle(folder: RunFolder, recipe: Recipe, choices: list[AutoChoice]) -> Recipe:
-    """Load the user's own files, complete the members' options, choose device and threads."""
-    files = settle_files(recipe.files, folder.code)
+    """Load the user's own files, complete the members' options, choose the device."""
+    networks = () if recipe.model == "auto" else (recipe.model.name.rpartition(":")[0],)
+    files = settle_files(recipe.files, folder.code, networks=networks)
     recipe = recipe.model_copy(update={"files": files}).validate_shelves()
-    for choice in (choose_device(recipe.machine.device), choose_threads(recipe.machine.threads)):
-        asked = getattr(recipe.machine, choice.field.rpartition(".")[2])
-        if asked == "auto":
-            choices.append(choice)
-            recipe = recipe.with_values({choice.field: choice.value})
+    if folder.machine.exists():
+        return recipe
+    if recipe.machine.threads != "auto":
+        check_threads(recipe.machine.threads)
+    device = choose_device(recipe.machine.device)
+    if recipe.machine.device == "auto":
+        choices.append(device)
+        recipe = recipe.with_values({device.field: device.value})
     return recipe
 
 
@@ -166,7 +175,7 @@ def _prepare(
     prepared = prepare(
         spec,
         seed=recipe.seed,
-        threads=int(recipe.machine.threads),
+        threads=threads_of(recipe),
         given=data,
         cache=folder.path / "pack",
         progress=show,
@@ -331,7 +340,8 @@ class _Execution:
                 self.record.append(Reading(loop.progress.step, f"{name}/{key}", v) for key, v in values.items())
         seconds = time.perf_counter() - self.begun
         self.timing.append([{"finished": loop.progress.step, "seconds": round(seconds, 3)}])
-        return Run(self.folder.path, job.recipe, job.classes, seconds, val, test, loop.reported_model)
+        epochs = loop.progress.epoch
+        return Run(self.folder.path, job.recipe, job.classes, epochs, seconds, val, test, loop.reported_model)
 
 
 @contextmanager
@@ -340,9 +350,12 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     asked: list[int] = []
 
     def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
         asked.append(number)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        if len(asked) > 2:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from trainwell.core.machine import AutoChoice
+from trainwell.core.machine import AutoChoice, available_cores
 from trainwell.core.recipe import Recipe
 
 # glibc's mallopt: never serve from mmap, never hand the top of the heap back, one arena for all threads.
@@ -21,7 +21,7 @@ def process_settings(recipe: Recipe) -> Iterator[None]:
     """Set threads and determinism as the recipe says, and afterwards as they were."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
-    torch.set_num_threads(int(recipe.machine.threads))
+    torch.set_num_threads(threads_of(recipe))
     if recipe.machine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
@@ -32,6 +32,12 @@ def process_settings(recipe: Recipe) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(deterministic)
+
+
+def threads_of(recipe: Recipe) -> int:
+    """Return how many threads to use: the recipe's number, or all cores as long as that is open."""
+    threads = recipe.machine.threads
+    return available_cores() if threads == "auto" else threads
 
 
 def choose_memory(recipe: Recipe) -> AutoChoice | None:

@@ -44,7 +44,7 @@ class _Walk:
         except OSError as error:
             raise DataInvalid(f"the folder {folder} cannot be read: {error.strerror}; check its permissions") from error
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
                 self.hidden.append(self.shown(entry.path))
             else:
                 yield entry
@@ -178,13 +178,19 @@ def _split_folders(root: Path, top: list[Path]) -> tuple[dict[str, Path], list[s
 
 def _holds_runs(folder: Path) -> bool:
     """Whether a folder is a run of ours, or holds nothing else."""
-    inner = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    try:
+        inner = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError:
+        return False  # the walk says that it cannot be read
     is_run = (folder / "recipe.yaml").is_file() and not any(is_image_name(entry.name) for entry in inner)
     return is_run or (bool(inner) and all((entry / "recipe.yaml").is_file() for entry in inner))
 
 
 def _sub_folders(folder: Path) -> list[str]:
-    return [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    try:
+        return [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataInvalid(f"the folder {folder} cannot be read: {error.strerror}; check its permissions") from error
 
 
 def _read(walk: _Walk, parts: dict[str, Path], root: Path, top: list[Path]) -> dict[str, tuple[Path, list[Path]]]:
@@ -202,7 +208,8 @@ def _classes(walk: _Walk, place: Path, folders: list[Path]) -> dict[str, list[Pa
             f"{place} holds {lies} and no class folders: make one sub-folder of images for each class, as cat/1.jpg, "
             "dog/1.jpg"
         )
-    found = {folder.name: walk.images(folder) for folder in folders}
+    above = frozenset(os.path.realpath(path) for path in (place, walk.root))  # a link back up is not followed
+    found = {folder.name: walk.images(folder, above) for folder in folders}
     empty = [name for name, images in found.items() if not images]
     if empty:
         named = ", ".join(str(place / name) for name in empty[:20])
