@@ -120,8 +120,8 @@ def test_set_says_when_it_holds(trainwell: Command) -> None:
     trainwell("fit", *QUICK, "--epochs", 1, "--out", "run")
     said = trainwell("set", "run", "lr=0.02", "weight_decay=0")
     assert (
-        said.out
-        == "run trains with lr=0.02, weight_decay=0 as soon as it goes on (`trainwell resume`, with --epochs where it is finished)\n"
+        said.out == "run trains with lr=0.02, weight_decay=0 as soon as it goes on"
+        " (`trainwell resume`, with --epochs where it is finished)\n"
     )
     said = trainwell("set", "run", "lr=0.03", "--json")
     assert said.json == {"run": "run", "set": {"lr": 0.03}, "is_running": False}

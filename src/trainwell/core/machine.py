@@ -12,13 +12,14 @@ from trainwell.errors import OptionInvalid
 
 REPORTED_PACKAGES = ("trainwell", "torch", "numpy", "pillow", "simplejpeg", "safetensors", "pydantic", "scikit-learn")
 
-# A step below this many multiply-adds is dominated by Python and by casts, so bf16 gains nothing there:
-# measured on 2 Zen cores, the small ConvNet on 8x8 digits (4e7) is slower in bf16, ResNet-20 (1.5e10) 2.5x faster.
+# Multiply-adds of a batch's forward pass from which bfloat16 pays. Measured on 2 Zen cores with AVX512-BF16, a training
+# step of the small ConvNet against float32: 1.6e8 1.1 times as fast, 6.6e8 1.6 times, 3.7e9 1.8 times.
+BF16_MULTIPLY_ADDS = 300_000_000
+
 # Below this many, handing work to a second thread takes longer than doing it: measured on 2 Zen cores, the tiny MLP
-# (6e5) takes 0.39 ms a step with one thread and 0.52 with two, the small ConvNet on digits (2e8) 11 and 7 ms.
+# (6e5) takes 0.39 ms a step with one thread and 0.52 with two, the small ConvNet on digits (1.6e8) 11 and 7 ms.
 SHARED_MULTIPLY_ADDS = 20_000_000
 MOST_THREADS_PER_CORE = 4
-BF16_MULTIPLY_ADDS = 1_000_000_000
 
 
 @dataclass(frozen=True)
