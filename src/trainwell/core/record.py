@@ -142,11 +142,15 @@ def read_lines(path: Path, *, start: int = 0) -> Iterator[dict[str, Any]]:
         if fields is not None:
             yield fields
         elif any(lines[number + 1 :]):
-            raise RunDamaged(
-                f"{path} is damaged at byte {position}: a line fails its checksum and more lines follow it;"
-                " it was altered after it was written: restore the file or start a new run"
-            )
+            raise _damaged(path, position)
         position += len(line) + 1
+
+
+def _damaged(path: Path, position: int) -> RunDamaged:
+    return RunDamaged(
+        f"{path} is damaged at byte {position}: a line fails its checksum and more lines follow it;"
+        " it was altered after it was written: restore the file or start a new run"
+    )
 
 
 def _whole_length(path: Path) -> int:
@@ -158,10 +162,7 @@ def _whole_length(path: Path) -> int:
     position = 0
     for line in lines:
         if unseal(line.decode("utf-8", "replace")) is None:
-            raise RunDamaged(
-                f"{path} is damaged at byte {position}: a line fails its checksum and more lines follow it;"
-                " it was altered after it was written: restore the file or start a new run"
-            )
+            raise _damaged(path, position)
         position += len(line) + 1
     return position
 

@@ -5,7 +5,7 @@ with the State, in the order of the list. One that carries state across steps ha
 `load_state(…)` with a flat mapping of names to tensors, so that resume is exact.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -89,6 +89,11 @@ def checked_hooks(hooks: object) -> tuple[object, ...]:
                 f"hooks: {type(hook).__name__} has none of the methods {', '.join(HOOK_PLACES)}, so it would never act"
             )
     return tuple(hooks)
+
+
+def stateful(hooks: Iterable[object]) -> list[StatefulHook]:
+    """Return the hooks that carry something from step to step, in order."""
+    return [hook for hook in hooks if isinstance(hook, StatefulHook)]
 
 
 def by_place(hooks: Sequence[object]) -> dict[str, list[Callable[[State], None]]]:

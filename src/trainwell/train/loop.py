@@ -80,7 +80,7 @@ class Loop:
 
         Raises:
             Alarm: NaN or Inf appeared; `good` holds the state to go back to.
-            MemoryExhausted: not even one sample at a time fits.
+            MemoryExhausted: not even two samples at a time fit.
         """
         while True:
             self.apply_events()  # an event at the very end may make the run longer
@@ -120,7 +120,7 @@ class Loop:
             self.apply_events()
         try:
             self.advance(batch, is_probed=self._is_probed(done.step))
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             self._retreat(error, len(batch))
         state = self.state
         assert state.batch is not None

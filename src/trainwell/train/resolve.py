@@ -47,7 +47,7 @@ def resolve(
     """Return the resolved recipe and the choices made, each with its reason.
 
     Args:
-        recipe: its members, device and threads are chosen already; anything else may be `auto`.
+        recipe: its members and device are chosen already; anything else may be `auto`.
         prepared: the data, decoded; `fitted`: the preprocessing, fitted on them.
         given: the user's own network, where the recipe's model is `given`.
         elapsed: seconds since the run began, for `--minutes`.

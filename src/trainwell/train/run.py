@@ -123,10 +123,11 @@ def execute(folder: RunFolder, recipe: Recipe, given: Given, *, reporter: Report
         chosen = choose_memory(recipe) if prepared.kind == "images" else None
         choices += [chosen] if chosen is not None else []
         files.callback(return_freed_memory)
-        if not folder.machine.exists():
+        is_resolved = folder.machine.exists()
+        if not is_resolved:
             recipe = _choose_data(recipe, prepared, choices)
         fitted = fit_preprocessing(recipe, prepared)
-        if not folder.machine.exists():
+        if not is_resolved:
             for note in fitted.notes:
                 reporter.say(note)
             recipe, more = resolve(

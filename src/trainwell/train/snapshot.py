@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainwell.train.hooks import StatefulHook
+from trainwell.train.hooks import stateful
 from trainwell.train.progress import Progress
 
 
@@ -44,17 +44,17 @@ def take(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: I
     """Copy everything that a step changes; costs one pass over the weights and the optimizer's state."""
     return Snapshot(
         step=step,
-        model=[tensor.detach().clone() for tensor in _tensors(model)],
+        model=[tensor.detach().clone() for tensor in named_tensors(model).values()],
         optimizer={parameter: _copied(state) for parameter, state in optimizer.state.items()},
         groups=[{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups],
-        hooks=[_copied(hook.state()) for hook in hooks if isinstance(hook, StatefulHook)],
+        hooks=[_copied(hook.state()) for hook in stateful(hooks)],
     )
 
 
 @torch.no_grad()
 def put_back(snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Iterable[object]) -> None:
     """Make model, optimizer and hooks exactly what they were when the snapshot was taken."""
-    for tensor, copy in zip(_tensors(model), snapshot.model, strict=True):
+    for tensor, copy in zip(named_tensors(model).values(), snapshot.model, strict=True):
         tensor.copy_(copy)
     optimizer.state.clear()
     for parameter, state in snapshot.optimizer.items():
@@ -62,15 +62,13 @@ def put_back(snapshot: Snapshot, model: nn.Module, optimizer: torch.optim.Optimi
     for group, saved in zip(optimizer.param_groups, snapshot.groups, strict=True):
         group.update(saved)
     optimizer.zero_grad(set_to_none=True)
-    stateful = [hook for hook in hooks if isinstance(hook, StatefulHook)]
-    for hook, tensors in zip(stateful, snapshot.hooks, strict=True):
+    for hook, tensors in zip(stateful(hooks), snapshot.hooks, strict=True):
         hook.load_state(tensors)
 
 
 def is_finite(model: nn.Module, exempt: Container[str] = ()) -> bool:
     """Whether every weight and every buffer is finite, but for buffers named exempt; waits for the device once."""
-    buffers = [buffer for name, buffer in model.named_buffers() if name not in exempt]
-    tensors = [*(parameter.data for parameter in model.parameters()), *buffers]
+    tensors = [tensor for name, tensor in named_tensors(model).items() if name not in exempt]
     floating = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     return not floating or bool(torch.isfinite(nn.utils.get_total_norm(floating, norm_type=float("inf"))))
 
@@ -84,10 +82,6 @@ def infinite_buffers(model: nn.Module) -> frozenset[str]:
     """Return the names of buffers that are meant to hold Inf, such as the mask of an attention."""
     named = ((name, buffer) for name, buffer in model.named_buffers() if buffer.is_floating_point())
     return frozenset(name for name, buffer in named if not bool(torch.isfinite(buffer).all()))
-
-
-def _tensors(model: nn.Module) -> list[Tensor]:
-    return list(named_tensors(model).values())
 
 
 def _copied(state: Any) -> dict[str, Any]:

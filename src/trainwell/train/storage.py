@@ -9,7 +9,7 @@ from torch import Tensor
 from trainwell.errors import RunDamaged, RunInvalid
 from trainwell.train.build import Job, build_schedule
 from trainwell.train.checkpoint import Checkpoint
-from trainwell.train.hooks import StatefulHook
+from trainwell.train.hooks import stateful
 from trainwell.train.loop import Loop
 from trainwell.train.progress import Progress
 from trainwell.train.snapshot import named_tensors
@@ -27,7 +27,7 @@ def collect(loop: Loop) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"optimizer/{position}/{key}"] = value
             else:
                 plain.setdefault(str(position), {})[key] = value
-    for position, hook in enumerate(_stateful(job)):
+    for position, hook in enumerate(stateful(job.hooks)):
         tensors |= {f"hook/{position}/{name}": tensor for name, tensor in hook.state().items()}
     groups = [{k: v for k, v in group.items() if k != "params"} for group in job.optimizer.param_groups]
     state = {
@@ -37,7 +37,7 @@ def collect(loop: Loop) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "total_steps": job.total_steps,
         "record_length": loop.record.length,
         "recipe": job.recipe.id,
-        "hooks": [type(hook).__name__ for hook in _stateful(job)],
+        "hooks": [type(hook).__name__ for hook in stateful(job.hooks)],
     }
     return tensors, state
 
@@ -64,7 +64,7 @@ def put_into(job: Job, checkpoint: Checkpoint) -> dict[str, Tensor]:
             " it; change a rate with `trainwell set`, the length with `trainwell resume --epochs`, and anything else in"
             " a new run with `trainwell fit --recipe`"
         )
-    hooks = [type(hook).__name__ for hook in _stateful(job)]
+    hooks = [type(hook).__name__ for hook in stateful(job.hooks)]
     if checkpoint.state["hooks"] != hooks:
         raise RunInvalid(
             f"the run was begun with the stateful hooks {', '.join(checkpoint.state['hooks']) or 'none'}, and now has"
@@ -87,7 +87,7 @@ def put_into(job: Job, checkpoint: Checkpoint) -> dict[str, Tensor]:
             job.optimizer.state[parameter] = state
     for group, saved in zip(job.optimizer.param_groups, checkpoint.state["groups"], strict=True):
         group.update({key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()})
-    for position, hook in enumerate(_stateful(job)):
+    for position, hook in enumerate(stateful(job.hooks)):
         hook.load_state(_below(tensors, f"hook/{position}/"))
     job.total_steps = checkpoint.state["total_steps"]
     job.schedule = build_schedule(job.recipe, job.total_steps, job.steps_per_epoch)
@@ -107,7 +107,3 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _parameters(job: Job) -> list[Tensor]:
     return [parameter for group in job.optimizer.param_groups for parameter in group["params"]]
-
-
-def _stateful(job: Job) -> list[StatefulHook]:
-    return [hook for hook in job.hooks if isinstance(hook, StatefulHook)]
