@@ -1,6 +1,5 @@
 """From a resolved recipe and prepared data to everything that a step needs."""
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -10,19 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from trainwell.core.batch import Batch, Splits
-from trainwell.core.chance import derive
 from trainwell.core.recipe import Recipe
-from trainwell.core.shelves import augmentations, losses, models, optimizers, preprocessings, probes, schedules
+from trainwell.core.shelves import augmentations, losses, optimizers, preprocessings, probes, schedules
 from trainwell.core.state import Probe
 from trainwell.data.loader import Loader
 from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
 from trainwell.data.preprocessing.fitting import Preprocessing, fit_on
-from trainwell.errors import ModelInvalid, OptionInvalid, TrainwellError
+from trainwell.errors import ModelInvalid, OptionInvalid
 from trainwell.losses import class_weights
+from trainwell.models.building import build_network
 from trainwell.optimizers.groups import parameter_groups
 from trainwell.train.hooks import standard_hooks
-from trainwell.train.own_code import build_own
 
 EVALUATION_BATCH = 256
 
@@ -73,70 +71,6 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def model_facts(input_shape: Sequence[int], num_classes: int) -> dict[str, Any]:
-    """Return what a network's builder may ask for by name.
-
-    >>> model_facts((3, 8, 8), 10)["in_features"], "in_channels" in model_facts((2,), 3)
-    (192, False)
-    """
-    facts: dict[str, Any] = {
-        "input_shape": tuple(input_shape),
-        "in_features": math.prod(input_shape),
-        "num_classes": num_classes,
-    }
-    return facts | ({"in_channels": input_shape[0]} if len(input_shape) == 3 else {})
-
-
-def build_model(
-    recipe: Recipe, input_shape: Sequence[int], num_classes: int, *, given: nn.Module | None = None
-) -> nn.Module:
-    """Return the recipe's network with fresh weights that are a function of the seed.
-
-    Raises:
-        ModelInvalid: the network does not fit the data, its builder fails, or none was given.
-    """
-    choice = recipe.model
-    assert choice != "auto"
-    if choice.name == "given":
-        if given is None:
-            raise ModelInvalid("this run trains a network that was handed over in Python: pass the same one as model=")
-        return _trainable(given, "the network")
-    facts = model_facts(input_shape, num_classes)
-    missing = [] if choice.is_own else [name for name in models[choice.name].needs if name not in facts]
-    if missing:
-        raise ModelInvalid(
-            f"{choice.name} needs {', '.join(missing)}: it works on images (C, H, W), and these data are features of"
-            f" shape {tuple(input_shape)}: choose another --model"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(recipe.seed, "initialization"))
-        try:
-            if choice.is_own:
-                model = build_own(choice.name, choice.options, facts, recipe.files)
-            else:
-                model = models.build(choice.name, choice.options, **facts)
-        except TrainwellError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise ModelInvalid(f"{choice} cannot be built: {type(error).__name__}: {error}") from error
-    return _trainable(model, str(choice))
-
-
-def _trainable(model: object, name: str) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise ModelInvalid(f"{name} must build a torch.nn.Module, got {type(model).__name__}")
-    if any(torch.nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
-        raise ModelInvalid(f"{name} has lazy layers, whose shapes are not known yet: run it once on a sample first")
-    broken = [name for name, parameter in model.named_parameters() if not bool(torch.isfinite(parameter).all())]
-    if broken:
-        raise ModelInvalid(
-            f"{name} starts with NaN or Inf in its weights {', '.join(broken[:5])}: initialize them anew"
-        )
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ModelInvalid(f"{name} has no weights that can be trained: every parameter is frozen, or there is none")
-    return model
-
-
 def build(
     recipe: Recipe,
     prepared: Prepared,
@@ -160,10 +94,16 @@ def build(
             " or bring a val split"
         )
     train_pipeline, evaluation_pipeline = build_pipelines(recipe, prepared, fitted)
-    model = build_model(recipe, prepared.input_shape, num_classes, given=given)
-    front = evaluation_pipeline.preprocessing.layer(prepared.input_shape)
-    if front is not None:
-        model = nn.Sequential(front, model)
+    assert recipe.model != "auto", "the members are chosen"
+    model = build_network(
+        recipe.model,
+        prepared.input_shape,
+        num_classes,
+        seed=recipe.seed,
+        files=recipe.files,
+        given=given,
+        front=evaluation_pipeline.preprocessing.layer(prepared.input_shape),
+    )
     is_channels_last = recipe.machine.memory_format == "channels_last"
     memory_format = torch.channels_last if is_channels_last else torch.preserve_format
     model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from trainwell.core.machine import AutoChoice, check_threads, choose_device, facts
+from trainwell.core.own_code import settle_files
 from trainwell.core.recipe import Recipe
 from trainwell.core.record import Journal, Measure, Reading, Record, read_readings
 from trainwell.data.prepare import DataSpec, Prepared, prepare
@@ -26,7 +27,6 @@ from trainwell.train.events import Event, Events
 from trainwell.train.folder import RunFolder
 from trainwell.train.guard import explain, message
 from trainwell.train.loop import Loop
-from trainwell.train.own_code import settle_files
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Reporter
 from trainwell.train.resolve import choose_members, resolve

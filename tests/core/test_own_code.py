@@ -7,10 +7,10 @@ import pytest
 from torch import nn
 
 import trainwell as tw
+from trainwell.core.own_code import build_own, settle_files, sha256
 from trainwell.core.recipe import Recipe
 from trainwell.core.shelves import SHELVES
 from trainwell.errors import ModelInvalid
-from trainwell.train.own_code import build_own, settle_files, sha256
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
