@@ -37,6 +37,8 @@ def make_job(samples: tuple[Tensor, Tensor], values: dict[str, Any], model: nn.M
         "machine.device": "cpu",
         "machine.threads": torch.get_num_threads(),
         "machine.probe_every": 128,
+        "augmentation": [],
+        "loss": "cross_entropy",
         "optimizer": OPTIMIZER,
         "length.epochs": 10_000,
         "schedule": "constant",

@@ -1,6 +1,7 @@
 """Settings that all tests share, and what is skipped where the machine lacks something."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,12 @@ def _same_process_settings() -> object:
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The program of a headless Chromium."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        missing("browser", "there is no Chromium: apt-get install chromium")
+    return str(found)

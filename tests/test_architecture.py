@@ -21,17 +21,24 @@ FLOORS = {
     "models": 1,
     "optimizers": 1,
     "losses": 1,
+    "metrics": 1,
+    "pictures": 1,
     "schedules": 1,
     "regularization": 1,
     "probes": 2,
+    "classifier": 3,
     "train": 4,
+    "recipes": 5,
+    "evaluation": 5,
+    "words": 5,
+    "report": 6,
     "terminal": 6,
     "surface": 7,
     "cli": 9,
     "__main__": 10,
     "__init__": 10,
 }
-SURFACE = ("cli.py", "surface.py")  # verbs, whose parameters are the user's words
+SURFACE = ("cli/", "surface.py")  # verbs, whose parameters are the user's words
 
 
 def part_of(path: Path) -> str:

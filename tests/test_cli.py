@@ -61,14 +61,21 @@ def test_fit_prints_choices_epochs_and_accuracies(trainwell: Command) -> None:
     said = trainwell("fit", *QUICK, "--epochs", 2, "--out", "run")
     assert (said.code, said.err) == (0, "")
     assert EPOCH.findall(said.out) == [("1", "2"), ("2", "2")]
-    assert "batch.size = 16 (140 training samples in at least 32 steps an epoch" in said.out
-    assert re.search(r"^test accuracy \d+\.\d\d% \(95 % interval .* to .*, 40 samples\), loss", said.out, re.M)
-    assert said.out.splitlines()[-1].endswith(" s; the run is in run")
+    lines = said.out.splitlines()
+    words = ["data", "network", "changes", "training", "machine", "reasons"]
+    assert [line.split()[0] for line in lines[:6]] == words
+    assert "200 samples of 2 features in 2 classes: 140 train, 20 val, 40 test" in lines[0]
+    assert "batches of 16, 2 epochs = 18 steps" in lines[3]
+    assert re.search(r"^test +\d+\.\d\d% right \(95 % interval .* to .*\), 40 samples never trained", said.out, re.M)
+    assert re.search(r"^report +run/report.html$", said.out, re.M)
+    assert lines[-1].startswith("next ")
 
 
 def test_fit_answers_in_json(trainwell: Command) -> None:
     said = trainwell("fit", *QUICK, "--epochs", 1, "--out", "run", "--json")
-    assert said.json.keys() == {"run", "val_accuracy", "test_accuracy", "seconds", "epochs", "recipe"}
+    assert said.json.keys() == {
+        "run", "val_accuracy", "test_accuracy", "seconds", "epochs", "recipe", "report", "metrics",
+    }  # fmt: skip
     assert said.json["run"] == "run"
     assert said.json["epochs"] == 1
 
@@ -96,8 +103,8 @@ def test_every_word_of_fit_reaches_the_recipe(trainwell: Command) -> None:
 def test_minutes_become_epochs(trainwell: Command) -> None:
     said = trainwell("fit", *QUICK, "--minutes", 0.02, "--batch-size", 70, "--out", "run")
     assert said.code == 0
-    assert "length.epochs = " in said.out
     assert "0.02 minutes hold" in said.out
+    assert "length.epochs" in Path("run/machine.json").read_text("utf-8")
 
 
 def test_fit_begins_from_the_recipe_of_a_run(trainwell: Command) -> None:

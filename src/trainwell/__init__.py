@@ -1,17 +1,18 @@
 """Train vision networks well, and see why when they do not.
 
-The public surface: `fit`, `resume`, `change`, `Recipe`; the shelves are usable alone, imported from the
-file that defines a member (`from trainwell.optimizers.sgd import sgd`). Names are imported when they
-are first used, so `import trainwell` costs next to nothing.
+The public surface: `fit`, `resume`, `change`, `load`, `evaluate`, `write_report`, `Recipe`; the shelves are
+usable alone, imported from the file that defines a member (`from trainwell.optimizers.sgd import sgd`). Names are
+imported when they are first used, so `import trainwell` costs next to nothing.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainwell.classifier import load
     from trainwell.core.choice import Choice
     from trainwell.core.recipe import Recipe
-    from trainwell.surface import change, fit, resume
+    from trainwell.surface import change, evaluate, fit, resume, write_report
     from trainwell.train.run import Run
 
 _HOMES = {
@@ -19,11 +20,14 @@ _HOMES = {
     "Recipe": "trainwell.core.recipe",
     "Run": "trainwell.train.run",
     "change": "trainwell.surface",
+    "evaluate": "trainwell.surface",
     "fit": "trainwell.surface",
+    "load": "trainwell.classifier",
     "resume": "trainwell.surface",
+    "write_report": "trainwell.surface",
 }
 
-__all__ = ["Choice", "Recipe", "Run", "change", "fit", "resume"]
+__all__ = ["Choice", "Recipe", "Run", "change", "evaluate", "fit", "load", "resume", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

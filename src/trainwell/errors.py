@@ -10,6 +10,7 @@
     │   ├── ShapeError                a tensor does not have the shape that was agreed
     │   ├── ModelInvalid              the user's network cannot be built or answers wrongly
     │   └── RunInvalid                a run folder is missing, taken, unreadable or not writable
+    │       └── ClassifierMismatch    a classifier does not answer here as it did where it was made
     ├── RunDamaged                    stored files of a run fail their checksum: exit code 2
     └── RunFailed                     the run itself failed: exit code 3
         ├── NonFinite                 NaN or Inf appeared; the weights were rolled back
@@ -75,6 +76,14 @@ class ModelInvalid(UserError):
 
 class RunInvalid(UserError):
     """A run folder is missing, already taken, unreadable or not writable."""
+
+
+class ClassifierMismatch(RunInvalid):
+    """A classifier does not answer here as it did where it was made; `step` is the first step that differs."""
+
+    def __init__(self, message: str, step: str) -> None:
+        self.step = step
+        super().__init__(message)
 
 
 class RunDamaged(TrainwellError):

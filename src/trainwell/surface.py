@@ -1,23 +1,34 @@
-"""The one-call surface: `fit` trains a classifier, `resume` goes on with it, `change` sets values while it runs."""
+"""The one-call surface: `fit` trains a classifier, `resume` goes on with it, `change` sets values while it runs,
+`evaluate` measures it on any labelled source, and `write_report` writes the page of a run.
+"""
 
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
+from safetensors import safe_open
 from torch import nn
 
+from trainwell.classifier import load
 from trainwell.core.choice import Choice
 from trainwell.core.recipe import Recipe
+from trainwell.data.automatic import choose_budget
+from trainwell.data.prepare import DataSpec, find
 from trainwell.data.samples import infer_source
 from trainwell.errors import Interrupted, OptionInvalid, did_you_mean
+from trainwell.evaluation import Evaluated, Part, evaluate_samples
+from trainwell.recipes.auto import auto
+from trainwell.report import write_report as write_page
 from trainwell.terminal import showing
 from trainwell.train.events import ACTS, SETTABLE, read_events, request
+from trainwell.train.execute import execute
 from trainwell.train.folder import RunFolder, default_path
 from trainwell.train.hooks import checked_hooks
 from trainwell.train.reporter import Reporter
-from trainwell.train.run import Given, Run, execute
+from trainwell.train.run import Given, Run
 
 WORDS = {
     "model": "model",
@@ -89,7 +100,7 @@ def fit(
             if beside is not None:
                 _take_over(folder, beside, is_same=full == start, reporter=shown)
             folder.write_text(folder.recipe, full.to_yaml())
-            return execute(folder, full, given, reporter=shown)
+            return _with_report(execute(folder, full, given, decide=auto, reporter=shown))
     except KeyboardInterrupt:
         raise Interrupted(f"stopped: go on with `trainwell resume {path}`") from None
     except Exception:
@@ -126,7 +137,7 @@ def resume(
     given = Given(data, model, checked_hooks(hooks))
     try:
         with showing(reporter) as shown:
-            return execute(folder, recipe, given, reporter=shown, epochs=epochs)
+            return _with_report(execute(folder, recipe, given, decide=auto, reporter=shown, epochs=epochs))
     except KeyboardInterrupt:
         raise Interrupted(f"stopped: go on with `trainwell resume {run}`") from None
 
@@ -146,9 +157,65 @@ def change(run: str | Path, values: Mapping[str, float]) -> bool:
         OptionInvalid: a name that cannot be set, or a value outside its range.
     """
     folder = RunFolder.open(Path(run))
-    options = Recipe.from_file(folder.recipe).optimizer.options
+    optimizer = Recipe.from_file(folder.recipe).optimizer
+    options = {} if optimizer == "auto" else optimizer.options
     request(folder, values, settable=[name for name in SETTABLE if name in options or name == "lr"])
     return folder.is_running
+
+
+def evaluate(
+    run: str | Path,
+    source: object,
+    *,
+    split: Part = "auto",
+    model: nn.Module | None = None,
+    device: str | torch.device = "cpu",
+) -> Evaluated:
+    """Measure the classifier of a run on any labelled source: every metric with its interval.
+
+    Args:
+        run: a run folder, or the folder of a classifier.
+        source: like that of `fit`; its classes are found by name among those of the classifier.
+        split: which of the source's own splits; `auto` takes its test split where it has one, else everything.
+        model: the network, where it was handed over in Python when the run was started.
+        device: where it computes.
+
+    Raises:
+        RunInvalid: there is no classifier.
+        DataInvalid: the source cannot be used, or has classes that the classifier does not know.
+    """
+    if split not in get_args(Part):
+        raise OptionInvalid(f"split must be one of {', '.join(get_args(Part))}, got {split!r}")
+    classifier = load(run, model=model, device=device)
+    data, values = _source(source, has_recipe=False)
+    section = Recipe().with_values(values).data
+    spec = DataSpec(source=section.source.name, options=section.source.options, location=section.location)
+    samples = find(spec, data, budget=choose_budget("auto")[0])
+    return evaluate_samples(classifier, samples, part=split, trained_on=_trained_on(Path(run)))
+
+
+def write_report(run: str | Path) -> Path:
+    """Write the page of a run, finished or not, and return its path.
+
+    Raises:
+        RunInvalid: there is no such run, or the page cannot be written.
+    """
+    return write_page(RunFolder.open(Path(run)).path)
+
+
+def _with_report(run: Run) -> Run:
+    write_page(run.path)
+    return run
+
+
+def _trained_on(run: Path) -> np.ndarray | None:
+    """Return the content hashes of the samples that a run was trained on, where they are known."""
+    path = RunFolder(run if (run / "recipe.yaml").exists() else run.parent).samples
+    if not path.exists():
+        return None
+    with safe_open(path, "np") as file:
+        hashes: np.ndarray = file.get_tensor("train_digests")
+    return hashes
 
 
 def _starting_recipe(recipe: Recipe | str | Path | None) -> tuple[Recipe, Path | None]:

@@ -8,24 +8,32 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from trainwell.train.reporter import EpochReport, Reporter, StepReport
+from trainwell.train.reporter import EpochReport, Reporter, StartReport, StepReport
+from trainwell.words import opening
 
+SHOWN_EPOCHS = 10
 SAID_FROM = 1_000  # parts; a preparation of fewer is over before a line about it could be read
 
 
 class PlainReporter:
-    """One line for each epoch and sentence, for logs and pipes."""
+    """One line for each sentence and for some epochs, for logs and pipes."""
+
+    def start(self, report: StartReport) -> None:
+        """Print what was found and decided."""
+        for line in opening(report):
+            _print(line)
 
     def say(self, text: str) -> None:
         """Print the sentence."""
         _print(text)
 
     def step(self, report: StepReport) -> None:
-        """Print nothing: a log has one line an epoch."""
+        """Print nothing: a log has lines for epochs."""
 
     def epoch(self, report: EpochReport) -> None:
-        """Print the epoch's line."""
-        _print(str(report))
+        """Print the line of an epoch that is shown."""
+        if is_shown(report):
+            _print(str(report))
 
     def work(self, what: str, done: int, total: int) -> None:
         """Print when a preparation of many parts has ended."""
@@ -56,6 +64,11 @@ class LiveReporter:
         self._tasks: dict[str, TaskID] = {}
         self._accuracy = ""
 
+    def start(self, report: StartReport) -> None:
+        """Print what was found and decided."""
+        for line in opening(report):
+            self.say(line)
+
     def say(self, text: str) -> None:
         """Print the sentence above the live line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -70,8 +83,9 @@ class LiveReporter:
         self._show(f"epoch {report.epoch}/{report.epochs}", report.step, report.total_steps, words, key="train")
 
     def epoch(self, report: EpochReport) -> None:
-        """Print the epoch's line above the live line, which shows its accuracy from then on."""
-        self.say(f"{report}, {report.images_per_second:,.0f} images/s")
+        """Print the line of an epoch that is shown above the live line, which shows its accuracy from then on."""
+        if is_shown(report):
+            self.say(f"{report}, {report.images_per_second:,.0f} images/s")
         is_validated = report.val_accuracy is not None
         self._accuracy = f"val {report.val_accuracy:.3f}, " if is_validated else f"train {report.train_accuracy:.3f}, "
         if report.epoch == report.epochs:
@@ -95,6 +109,12 @@ class LiveReporter:
             self._progress.start()
             self._tasks[key] = self._progress.add_task(what, total=total, words=words)
         self._progress.update(self._tasks[key], completed=done, total=total, description=what, words=words)
+
+
+def is_shown(report: EpochReport) -> bool:
+    """Whether an epoch gets a line of its own: the first, the last and about ten between; the record holds all."""
+    every = -(-report.epochs // SHOWN_EPOCHS)
+    return report.epoch in (1, report.epochs) or report.epoch % every == 0
 
 
 def clock(seconds: float) -> str:

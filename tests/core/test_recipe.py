@@ -96,12 +96,14 @@ def test_a_path_that_does_not_exist_is_named_with_its_neighbours() -> None:
     with pytest.raises(RecipeInvalid, match="did you mean 'epochs'"):
         Recipe().with_values({"length.epoch": 3})
     with pytest.raises(RecipeInvalid, match="augmentation.3: 3 must be a position below 0"):
-        Recipe().with_values({"augmentation.3": "flip"})
+        Recipe(augmentation=()).with_values({"augmentation.3": "flip"})
 
 
 def test_a_members_option_is_reached_by_its_path() -> None:
     recipe = Recipe().with_values({"augmentation": ["shift"], "augmentation.0.pixels": 3, "optimizer.lr": "2e-3"})
     assert recipe.augmentation[0] == Choice(name="shift", options={"pixels": 3})
+    assert recipe.optimizer == Choice(name="auto", options={"lr": "2e-3"})
+    recipe = Recipe(optimizer=Choice(name="adamw")).with_values({"optimizer.lr": "2e-3"})
     assert recipe.optimizer == Choice(name="adamw", options={"lr": "2e-3"})
     assert recipe.validate_shelves().optimizer.options["lr"] == 0.002
 

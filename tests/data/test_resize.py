@@ -9,7 +9,7 @@ from PIL import Image
 
 from trainwell.data.decode import decode_bytes
 from trainwell.data.jpeg import scaled_decoding
-from trainwell.data.resize import ImageForm, Policy, whole_size
+from trainwell.data.resize import ImageForm, Policy, resize, whole_size
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -89,3 +89,10 @@ def test_scaled_jpeg_decoding_keeps_the_promised_quality(turned: int) -> None:
         got = decode_bytes(data, ImageForm(side, side, 3, "stretch")).astype(float)
         want = np.asarray(upright.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
         assert 10 * np.log10(255**2 / np.mean((got - want) ** 2)) >= 38
+
+
+def test_grey_floats_keep_what_lies_between_whole_numbers() -> None:
+    flat = np.full((40, 30, 1), 0.3, np.float32)
+    assert np.allclose(resize(flat, 16, 12), 0.3)
+    ramp = np.linspace(0, 1, 40, dtype=np.float32)[:, None, None].repeat(30, axis=1)
+    assert np.allclose(resize(ramp, 20, 30)[2:-2, 0, 0], ramp.reshape(20, 2, 30).mean((1, 2))[2:-2], atol=2e-3)

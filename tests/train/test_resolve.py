@@ -55,7 +55,7 @@ def test_less_time_than_an_epoch_takes_becomes_a_number_of_steps(tmp_path: Path)
     assert choices(run)["length.steps"]["reason"] == "less than one epoch fits"
 
 
-@pytest.mark.parametrize(("count", "size"), [(100, 16), (2000, 32), (40_000, 128)])
+@pytest.mark.parametrize(("count", "size"), [(100, 16), (2000, 64), (40_000, 512)])
 def test_the_batch_size_leaves_enough_steps_an_epoch(tmp_path: Path, count: int, size: int) -> None:
     run = tw.fit(f"points:samples={count}", model="logistic", epochs=1, out=tmp_path / "run", **QUIET)
     assert run.recipe.batch.size == size
@@ -131,3 +131,15 @@ def test_the_agreement_is_measured_on_few_samples(tmp_path: Path) -> None:
 def test_memory_can_be_kept_and_given_back() -> None:
     assert keep_freed_memory() in (True, False)
     return_freed_memory()
+
+
+def test_a_warm_up_longer_than_an_epoch_is_not_refused_before_the_first_step(tmp_path: Path) -> None:
+    run = tw.fit(
+        "points:samples=200",
+        model="mlp:hidden=[4]",
+        epochs=5,
+        schedule="cosine:warmup=2",
+        out=tmp_path / "run",
+        **QUIET,
+    )
+    assert run.epochs == 5

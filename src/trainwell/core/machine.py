@@ -16,9 +16,10 @@ REPORTED_PACKAGES = ("trainwell", "torch", "numpy", "pillow", "simplejpeg", "saf
 # step of the small ConvNet against float32: 1.6e8 1.1 times as fast, 6.6e8 1.6 times, 3.7e9 1.8 times.
 BF16_MULTIPLY_ADDS = 300_000_000
 
-# Below this many, handing work to a second thread takes longer than doing it: measured on 2 Zen cores, the tiny MLP
-# (6e5) takes 0.39 ms a step with one thread and 0.52 with two, the small ConvNet on digits (1.6e8) 11 and 7 ms.
-SHARED_MULTIPLY_ADDS = 20_000_000
+# Below this many, sharing work gains little on a quiet machine and loses much on a busy one, where threads wait for
+# each other. Measured on 2 Zen cores, a training step with one and two threads: the tiny MLP (6e5) 0.39 and 0.52 ms;
+# the ConvNet on digits (1.8e8) 13 and 8 ms alone, 13 and 33 ms beside one busy process.
+SHARED_MULTIPLY_ADDS = 250_000_000
 MOST_THREADS_PER_CORE = 4
 
 

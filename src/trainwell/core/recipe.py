@@ -1,7 +1,7 @@
 """One whole run as plain, frozen data: what prints, compares, hashes and travels as YAML or JSON.
 
-A field that says `auto` is decided before step 0; the decisions are written into the run's own
-recipe, which is then *resolved*: it repeats the run bit for bit on the same machine.
+A field that says `auto` is decided before step 0 (`auto:lr=0.1` with that option); the decisions are written
+into the run's own recipe, which is then *resolved*: it repeats the run bit for bit on the same machine.
 """
 
 import hashlib
@@ -15,12 +15,14 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainwell.core.choice import Choice
+from trainwell.core.faults import faults_of
 from trainwell.core.shelves import SHELVES
 from trainwell.core.units import Amount, Count, Epochs, Fraction, Minutes, ProperFraction, Seed, Side
 from trainwell.errors import NameUnknown, OptionInvalid, RecipeInvalid, did_you_mean
 
 Auto = Literal["auto"]
 Section = TypeVar("Section", bound=BaseModel)
+Value = TypeVar("Value")
 
 
 class _Frozen(BaseModel):
@@ -104,11 +106,11 @@ class Recipe(_Frozen):
 
     data: DataSection = DataSection()
     preprocessing: Choice | Auto = "auto"
-    augmentation: tuple[Choice, ...] = ()
+    augmentation: tuple[Choice, ...] | Auto = "auto"
     model: Choice | Auto = "auto"
-    loss: Choice = Choice(name="cross_entropy")
-    optimizer: Choice = Choice(name="adamw")
-    schedule: Choice = Choice(name="one_cycle")
+    loss: Choice | Auto = "auto"
+    optimizer: Choice | Auto = "auto"
+    schedule: Choice | Auto = "auto"
     regularization: RegularizationSection = RegularizationSection()
     batch: BatchSection = BatchSection()
     length: LengthSection = LengthSection()
@@ -127,7 +129,7 @@ class Recipe(_Frozen):
         try:
             return cls.model_validate(dict(plain))
         except ValidationError as error:
-            raise RecipeInvalid(list(_faults(error, cls))) from None
+            raise RecipeInvalid(list(faults_of(error, cls))) from None
 
     @classmethod
     def from_yaml(cls, text: str, *, name: str = "the recipe") -> "Recipe":
@@ -211,7 +213,7 @@ class Recipe(_Frozen):
         filled: dict[str, Any] = {}
         for field, kind in MEMBER_FIELDS.items():
             value = getattr(self, field)
-            if value == "auto":
+            if is_open(value):
                 continue
             choices = value if isinstance(value, tuple) else (value,)
             complete = [_complete(choice, kind, field, faults) for choice in choices]
@@ -223,6 +225,26 @@ class Recipe(_Frozen):
         return self.model_copy(update=filled)
 
 
+def is_open(value: object) -> bool:
+    """Whether a field is still to be decided; `auto` may carry options that whatever is chosen shall have.
+
+    >>> is_open("auto"), is_open(Choice(name="auto", options={"lr": 0.1})), is_open(3)
+    (True, True, False)
+    """
+    return value == "auto" or (isinstance(value, Choice) and value.name == "auto")
+
+
+def decided(value: Value | Auto) -> Value:
+    """Return a field of a resolved recipe, in which nothing says `auto` any more.
+
+    >>> decided(3)
+    3
+    """
+    assert value != "auto", "the recipe is resolved"
+    assert not is_open(value), "the recipe is resolved"
+    return value
+
+
 MEMBER_FIELDS = {
     "preprocessing": "preprocessing",
     "augmentation": "augmentation",
@@ -232,6 +254,7 @@ MEMBER_FIELDS = {
     "schedule": "schedule",
     "probes": "probe",
 }
+SINGLE_MEMBERS = ("preprocessing", "model", "loss", "optimizer", "schedule")
 
 
 def diff(old: Recipe, new: Recipe) -> list[tuple[str, Any, Any]]:
@@ -286,55 +309,16 @@ def _set_path(plain: Any, keys: list[str], value: Any, path: str) -> None:
     if not rest:
         plain[key] = value
         return
-    if isinstance(plain.get(key), str) and plain[key] != "auto":
-        choice = Choice.parse(plain[key])
+    if isinstance(plain.get(key), str) and (plain[key] != "auto" or key in SINGLE_MEMBERS):
+        choice = Choice.parse(plain[key])  # options of `auto` are set on whatever is chosen
         plain[key] = {"name": choice.name, **choice.options}
     if not isinstance(plain.get(key), (dict, list)):
         raise NameUnknown(f"{path}: {key} is {plain.get(key)!r} and has no field {rest[0]!r}; set {key} itself first")
     _set_path(plain[key], rest, value, path)
 
 
-def _faults(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
-    """Say each pydantic complaint in one clause; the branches of a union are one complaint."""
-    said: dict[str, str] = {}
-    for problem in error.errors():
-        fields = [part for part in problem["loc"] if isinstance(part, int) or _is_field(part, root)]
-        if problem["type"] == "extra_forbidden":
-            *parents, name = problem["loc"]
-            known = _fields_at([p for p in parents if isinstance(p, str)], root)
-            path = ".".join(map(str, problem["loc"]))
-            said[path] = f"{path}: there is no such field{did_you_mean(str(name), known)}"
-            continue
-        path = ".".join(map(str, fields)) or str(problem["loc"][0])
-        words = problem["msg"].removeprefix("Value error, ")
-        words = words.replace("Input should be", "must be").partition(", unable to")[0]
-        words = words.replace("a valid string", "a text").replace("a valid integer", "a whole number")
-        words = words.replace("a valid number", "a number")
-        clause = words if path not in said else f"{said[path].rpartition(', got ')[0].partition(': ')[2]}, or {words}"
-        clause = clause.replace(", or must be", " or")
-        said[path] = f"{path}: {clause}, got {problem['input']!r}"
-    yield from said.values()
-
-
-def _is_field(part: object, root: type[BaseModel]) -> bool:
-    names = set(root.model_fields)
-    for field in root.model_fields.values():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names |= set(field.annotation.model_fields)
-    return part in names
-
-
-def _fields_at(path: list[str], root: type[BaseModel]) -> list[str]:
-    model = root
-    for name in path:
-        annotation = model.model_fields[name].annotation if name in model.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-    return list(model.model_fields)
-
-
 def _complete(choice: Choice, kind: str, field: str, faults: list[str]) -> Choice:
-    if choice.is_own:
+    if choice.is_own or is_open(choice):
         return choice
     try:
         options = SHELVES[kind][choice.name].parse_options(choice.options)
@@ -352,7 +336,7 @@ def _member_faults(plain: Mapping[str, Any]) -> list[str]:
     for field, kind in MEMBER_FIELDS.items():
         value = plain[field]
         for part in value if isinstance(value, list) else [value]:
-            if part != "auto" and isinstance(part, (str, dict)):
+            if isinstance(part, (str, dict)) and part != "auto":
                 try:
                     _complete(Choice.model_validate(part), kind, field, faults)
                 except (ValidationError, OptionInvalid):
@@ -371,6 +355,6 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
         )
     if batch.size != "auto" and batch.accumulate > batch.size:
         yield f"batch: accumulate={batch.accumulate} pieces cannot be made of size={batch.size} samples"
-    warmup = recipe.schedule.options.get("warmup")
+    warmup = None if recipe.schedule == "auto" else recipe.schedule.options.get("warmup")
     if isinstance(warmup, (int, float)) and length.epochs != "auto" and warmup >= length.epochs:
         yield f"schedule: warmup={warmup} epochs does not fit into length.epochs={length.epochs}: make it shorter"

@@ -77,7 +77,7 @@ def read_header(path: Path) -> Header:
     Raises:
         DataInvalid: the file cannot be opened, is empty or no image, or has too many pixels.
     """
-    with _pillow_is_quiet():
+    with pillow_is_quiet():
         return _or_data_invalid(_read_header, path, str(path))
 
 
@@ -101,9 +101,26 @@ def decode_bytes(data: bytes, form: ImageForm, name: str = "the image") -> np.nd
         DataInvalid: the bytes are no image, damaged, cut short or too large.
     """
     out = np.empty(form.shape, dtype=np.uint8)
-    with _pillow_is_quiet():
+    with pillow_is_quiet():
         _or_data_invalid(lambda content: _decode(content, form, out), data, name)
     return out
+
+
+def decode_pixels(data: bytes, form: ImageForm) -> np.ndarray:
+    """Return the upright (h, w, C) uint8 pixels of a file's bytes as `fit_into` takes them; C as in `form`.
+
+    A JPEG that is much larger than the form comes out at a reduced scale.
+
+    Raises:
+        Unreadable: the bytes are no image, damaged, cut short or too large.
+    """
+    jpeg = read_jpeg_header(data)
+    if jpeg is None:
+        pixels = read_pixels(data, form.channels)
+    else:
+        pixels = read_jpeg(data, jpeg, form.channels, at_least=min(whole_size(*jpeg.upright, form)))
+    check_whole_size(pixels.shape[0], pixels.shape[1], form)
+    return pixels
 
 
 def decode_into(
@@ -131,23 +148,22 @@ def decode_into(
     assert out.dtype == np.uint8
 
     def decode(row: int) -> None:
-        _decode(_read_file(paths[row]), form, out[row])
+        _decode(read_file(paths[row]), form, out[row])
 
     answers = _in_threads(decode, range(len(paths)), threads, progress)
     return [BadFile(path, str(answer)) for path, answer in zip(paths, answers, strict=True) if answer is not None]
 
 
 def _decode(data: bytes, form: ImageForm, out: np.ndarray) -> None:
-    jpeg = read_jpeg_header(data)
-    if jpeg is None:
-        pixels = read_pixels(data, form.channels)
-    else:
-        pixels = read_jpeg(data, jpeg, form.channels, at_least=min(whole_size(*jpeg.upright, form)))
-    _check_whole_size(pixels.shape[0], pixels.shape[1], form)
-    fit_into(pixels, form, out)
+    fit_into(decode_pixels(data, form), form, out)
 
 
-def _check_whole_size(height: int, width: int, form: ImageForm) -> None:
+def check_whole_size(height: int, width: int, form: ImageForm) -> None:
+    """Refuse an image so long and thin that its whole would have too many pixels in a form.
+
+    Raises:
+        Unreadable: so it is.
+    """
     whole_height, whole_width = whole_size(height, width, form)
     try:
         check_pixels(whole_width, whole_height)
@@ -159,11 +175,11 @@ def _check_whole_size(height: int, width: int, form: ImageForm) -> None:
 
 
 def _read_header(path: Path) -> Header:
-    head = _read_file(path, HEAD_BYTES)
+    head = read_file(path, HEAD_BYTES)
     if (jpeg := read_jpeg_header(head)) is not None:
         height, width = jpeg.upright
         return Header(width, height, 1 if jpeg.is_grey else 3, "JPEG")
-    data = head if len(head) < HEAD_BYTES else _read_file(path)
+    data = head if len(head) < HEAD_BYTES else read_file(path)
     image = open_image(data)
     width, height = image.size
     if orientation(image, data) >= 5:
@@ -171,7 +187,12 @@ def _read_header(path: Path) -> Header:
     return Header(width, height, 1 if is_grey(image) else 3, image.format or "")
 
 
-def _read_file(path: Path, limit: int | None = None) -> bytes:
+def read_file(path: Path, limit: int | None = None) -> bytes:
+    """Return the content of a file, or its first `limit` bytes.
+
+    Raises:
+        Unreadable: it cannot be opened, is empty, too large, or no regular file.
+    """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise Unreadable("is no regular file")  # a pipe would keep its reader waiting for ever
@@ -180,8 +201,8 @@ def _read_file(path: Path, limit: int | None = None) -> bytes:
             if size > MAX_FILE_BYTES:
                 raise Unreadable(f"is {size / 2**20:,.0f} MiB, an image file may have {MAX_FILE_BYTES // 2**20} MiB")
             data = file.read(-1 if limit is None else limit)
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise Unreadable(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not data:
         raise Unreadable("is empty (0 bytes)")
     return data
@@ -211,7 +232,7 @@ def _in_threads(
     done: list[Answer | Unreadable] = []
     pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="decode")
     try:
-        with _pillow_is_quiet():
+        with pillow_is_quiet():
             for answers in pool.map(task, range(0, len(items), _FILES_PER_TASK)):
                 done += answers
                 if progress is not None:
@@ -222,7 +243,7 @@ def _in_threads(
 
 
 @contextmanager
-def _pillow_is_quiet() -> Iterator[None]:
+def pillow_is_quiet() -> Iterator[None]:
     """Leave Pillow's warnings on broken metadata out, and make its bomb warning the error that it is."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")

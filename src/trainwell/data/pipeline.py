@@ -7,6 +7,7 @@ deployment use the same class without augmentations.
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from trainwell.core.batch import Batch
 from trainwell.data.augmentation.geometry import Geometric
@@ -47,6 +48,9 @@ class Pipeline:
 
     def __call__(self, batch: Batch, epoch: int) -> Batch:
         """Return the batch with new inputs; `epoch` picks the draws of this pass over the data."""
-        inputs = self._warp(batch.inputs, batch.index, epoch) if self._warp.ops else batch.inputs
-        ready = self.preprocessing.apply(inputs, dtype=self._dtype)
+        ready = self.preprocessing.apply(self.augment(batch, epoch), dtype=self._dtype)
         return Batch(ready, batch.targets, batch.index, batch.weight)
+
+    def augment(self, batch: Batch, epoch: int) -> Tensor:
+        """Return the raw inputs as the augmentations change them in this pass, before preprocessing."""
+        return self._warp(batch.inputs, batch.index, epoch) if self._warp.ops else batch.inputs

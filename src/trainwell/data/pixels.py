@@ -101,7 +101,7 @@ def read_pixels(data: bytes, channels: int) -> np.ndarray:
     try:
         image.load()
         turned = orientation(image, data)
-        return turn(_to_uint8(image, channels), turned)
+        return turn(to_uint8(image, channels), turned)
     except Unreadable:
         raise
     except Exception as error:  # as above
@@ -131,7 +131,12 @@ def check_png(data: bytes) -> None:
     raise Unreadable(f"is cut short: its {len(data)} bytes end before the end mark of a PNG file")
 
 
-def _to_uint8(image: Image.Image, channels: int) -> np.ndarray:
+def to_uint8(image: Image.Image, channels: int) -> np.ndarray:
+    """Return the (h, w, C) uint8 pixels of an image of any mode, as they lie in it: nothing is turned.
+
+    Raises:
+        Unreadable: pixels of a kind without an agreed range.
+    """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         grey = _sixteen_to_eight(image)
         return np.repeat(grey[:, :, None], channels, axis=2)  # (h, w) -> (h, w, C)

@@ -63,6 +63,7 @@ class Prepared:
         stores: the samples of each split; in the order of their content hashes, so that neither file names nor
             their order matter to a run.
         rows: for each split, (n,) positions of its samples in what the source found.
+        digests: SHA-256 of the content of each of these samples, in hex.
         files: the image files that the source found, or None where samples are rows of arrays or of a Dataset.
         root: the folder that file names are shown relative to.
         classes: class names; a label is a position in them.
@@ -75,6 +76,7 @@ class Prepared:
 
     stores: Splits[Store | StreamStore]
     rows: Splits[np.ndarray]
+    digests: Sequence[str]
     files: tuple[Path, ...] | None
     root: Path | None
     classes: tuple[str, ...]
@@ -116,7 +118,7 @@ def prepare(
     """
     _refuse_fractions(spec)
     budget, budget_choice = choose_budget(spec.memory_gib)
-    samples = _find(spec, given, budget)
+    samples = find(spec, given, budget=budget)
     held = _hold(samples, spec, seed=seed, threads=threads)
     found = assign(
         held.samples, held.digests, seed=seed, val_fraction=spec.val_fraction, test_fraction=spec.test_fraction
@@ -136,6 +138,7 @@ def prepare(
     return Prepared(
         stores=Splits(stores["train"], stores.get("val"), stores.get("test")),
         rows=Splits(rows["train"], rows.get("val"), rows.get("test")),
+        digests=held.digests,
         files=held.samples.files,
         root=held.samples.root,
         classes=held.samples.classes,
@@ -159,7 +162,17 @@ def _skipped(bad: Sequence[BadFile]) -> tuple[str, ...]:
     return (f"{len(bad)} bad files were left out: {first_rows(bad)}",) if bad else ()
 
 
-def _find(spec: DataSpec, given: Any, budget: int) -> Samples:
+def find(spec: DataSpec, given: Any, *, budget: int) -> Samples:
+    """Return the labelled samples of a source, before anything is decoded.
+
+    Args:
+        spec: where they come from.
+        given: the samples as Python objects, in place of the source.
+        budget: bytes that samples of a Dataset may take in memory.
+
+    Raises:
+        DataInvalid: the source is missing or empty.
+    """
     if given is not None:
         return read_given(given, budget=budget)
     card = sources[spec.source]

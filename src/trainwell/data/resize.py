@@ -67,11 +67,12 @@ def fit_into(image: np.ndarray, form: ImageForm, out: np.ndarray) -> None:
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return an (h, w, C) uint8 image at (height, width, C); the same array where that is its size already."""
+    """Return an (h, w, C) image, uint8 or float32, at (height, width, C); the same array where it is so already."""
     if image.shape[:2] == (height, width):
         return image
     channels = image.shape[2]
-    if channels == 1:  # the vectorized kernel takes 3 or 4 channels: four equal ones are faster than one alone
+    if channels == 1 and image.dtype == np.uint8:
+        # The vectorized kernel takes 3 or 4 channels: four equal ones are faster than one alone.
         image = (image.astype(np.uint32) * 0x01010101).view(np.uint8)  # (h, w, 1) -> (h, w, 4)
     # The axis of one goes in first: only then is the tensor channels-last to torch, and so is its answer.
     pixels = torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).permute(0, 3, 1, 2)  # (h, w, C) -> (1, C, h, w)

@@ -17,36 +17,56 @@ NORMS = (*BATCH_NORMS, *INSTANCE_NORMS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> list[dict[str, Any]]:
-    """Return all parameters of a model in at most two groups: with and without weight decay.
+    """Return all parameters of a model in groups: with and without weight decay, and by rate where the model says so.
+
+    A module may hold `lr_factors`, a mapping of names of its parameters to factors of the learning rate.
 
     Args:
         model: every parameter appears once, frozen ones too, so that they may thaw later.
         weight_decay: of the first group; None leaves it to the optimizer's own option.
 
     Returns:
-        Groups for any torch optimizer, in the model's order, empty ones left out. Beside `params`, each
-        has `param_names`, and `reasons`: for each name, why it stands there; the second also `is_exempt`.
+        Groups for any torch optimizer, in the model's order, empty ones left out. Beside `params`, each has
+        `param_names`, and `reasons`: for each name, why it stands there; those without decay also `is_exempt`,
+        those with a rate of their own `lr_factor`.
 
     >>> [group["reasons"] for group in parameter_groups(nn.Linear(2, 1), 0.1)]
     [{'weight': '2-d weight'}, {'bias': 'bias'}]
     """
-    decayed: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}}
-    if weight_decay is not None:
-        decayed["weight_decay"] = weight_decay
-    exempt: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}, "weight_decay": 0.0, "is_exempt": True}
     in_norms = {
         id(parameter)
         for module in model.modules()
         if isinstance(module, NORMS)
         for parameter in module.parameters(recurse=False)
     }
+    factors = _lr_factors(model)
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         reason = _exemption(name, parameter.ndim, is_in_norm=id(parameter) in in_norms)
-        group = exempt if reason else decayed
+        key = bool(reason), factors.get(name, 1.0)
+        group = groups.setdefault(key, _empty_group(*key, weight_decay))
         group["params"].append(parameter)
         group["param_names"].append(name)
         group["reasons"][name] = reason or f"{parameter.ndim}-d weight"
-    return [group for group in (decayed, exempt) if group["params"]]
+    return [groups[key] for key in sorted(groups)]
+
+
+def _empty_group(is_exempt: bool, lr_factor: float, weight_decay: float | None) -> dict[str, Any]:
+    group: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}}
+    if is_exempt:
+        group |= {"weight_decay": 0.0, "is_exempt": True}
+    elif weight_decay is not None:
+        group["weight_decay"] = weight_decay
+    return group | ({"lr_factor": lr_factor} if lr_factor != 1 else {})
+
+
+def _lr_factors(model: nn.Module) -> dict[str, float]:
+    """Return the factors that the modules of a model ask for, by the name of the parameter in the whole model."""
+    return {
+        f"{place}.{name}" if place else name: float(factor)
+        for place, module in model.named_modules()
+        for name, factor in getattr(module, "lr_factors", {}).items()
+    }
 
 
 def describe(groups: Iterable[Mapping[str, Any]]) -> str:

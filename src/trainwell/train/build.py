@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainwell.core.batch import Batch, Splits
-from trainwell.core.recipe import Recipe
+from trainwell.core.chance import Chance
+from trainwell.core.recipe import Recipe, decided
 from trainwell.core.shelves import augmentations, losses, optimizers, preprocessings, probes, schedules
 from trainwell.core.state import Probe
 from trainwell.data.loader import Loader
@@ -23,6 +24,7 @@ from trainwell.optimizers.groups import parameter_groups
 from trainwell.train.hooks import standard_hooks
 
 EVALUATION_BATCH = 256
+STARTING_SAMPLES = 1_024  # that first weights are taken from: a thousand patches or more for each of their numbers
 
 
 @dataclass
@@ -88,15 +90,10 @@ def build(
     device = torch.device(recipe.machine.device)
     num_classes = len(prepared.classes)
     stores = prepared.stores
-    if recipe.regularization.patience is not None and stores.val is None:
-        raise OptionInvalid(
-            "regularization.patience watches the val split, and these data have none: set data.val_fraction above 0,"
-            " or bring a val split"
-        )
+    _refuse_blind_patience(recipe, stores)
     train_pipeline, evaluation_pipeline = build_pipelines(recipe, prepared, fitted)
-    assert recipe.model != "auto", "the members are chosen"
     model = build_network(
-        recipe.model,
+        decided(recipe.model),
         prepared.input_shape,
         num_classes,
         seed=recipe.seed,
@@ -104,22 +101,22 @@ def build(
         given=given,
         front=evaluation_pipeline.preprocessing.layer(prepared.input_shape),
     )
+    _start_on_data(model, prepared, evaluation_pipeline, seed=recipe.seed)
     is_channels_last = recipe.machine.memory_format == "channels_last"
     memory_format = torch.channels_last if is_channels_last else torch.preserve_format
     model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-    size, every = recipe.batch.size, recipe.machine.probe_every
-    assert size != "auto", "the recipe is resolved"
-    assert every != "auto", "the recipe is resolved"
+    size, every = decided(recipe.batch.size), decided(recipe.machine.probe_every)
     loaders = _loaders(recipe, stores, num_classes, size, device)
     epochs = int(recipe.length.epochs)
     every_epoch = loaders.train.steps_per_epoch
+    loss = decided(recipe.loss)
     steps = min(recipe.length.steps or epochs * every_epoch, epochs * every_epoch)
     return Job(
         recipe=recipe,
         classes=prepared.classes,
         model=model,
         optimizer=build_optimizer(recipe, model),
-        criterion=losses.build(recipe.loss.name, recipe.loss.options),
+        criterion=losses.build(loss.name, loss.options),
         schedule=build_schedule(recipe, steps, every_epoch),
         loaders=loaders,
         train_pipeline=train_pipeline,
@@ -133,6 +130,24 @@ def build(
         probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
         hooks=[*standard_hooks(recipe, model), *hooks],
     )
+
+
+def _refuse_blind_patience(recipe: Recipe, stores: Splits[Any]) -> None:
+    if recipe.regularization.patience is not None and stores.val is None:
+        raise OptionInvalid(
+            "regularization.patience watches the val split, and these data have none: set data.val_fraction above 0,"
+            " or bring a val split"
+        )
+
+
+def _start_on_data(model: nn.Module, prepared: Prepared, pipeline: Pipeline, *, seed: int) -> None:
+    """Let a network whose first weights depend on the data take them from some preprocessed training samples."""
+    network = model[1] if isinstance(model, nn.Sequential) and len(model) == 2 else model
+    start_on = getattr(network, "start_on", None)
+    if start_on is not None:
+        store = prepared.stores.train
+        chosen = Chance(seed, "start on data").permutation(0, len(store))[:STARTING_SAMPLES]
+        start_on(pipeline(store.gather(chosen), 0).inputs)
 
 
 def _loaders(recipe: Recipe, stores: Splits[Any], num_classes: int, size: int, device: torch.device) -> Splits[Loader]:
@@ -150,15 +165,15 @@ def _loaders(recipe: Recipe, stores: Splits[Any], num_classes: int, size: int, d
 
 def fit_preprocessing(recipe: Recipe, prepared: Prepared) -> Fitted:
     """Fit the recipe's preprocessing on the train split, and on nothing else."""
-    assert recipe.preprocessing != "auto", "the members are chosen"
-    preprocessing = preprocessings.build(recipe.preprocessing.name, recipe.preprocessing.options)
+    choice = decided(recipe.preprocessing)
+    preprocessing = preprocessings.build(choice.name, choice.options)
     said = fit_on(preprocessing, prepared.stores.train, seed=recipe.seed)
     return Fitted(preprocessing, tuple(f"preprocessing: {note}" for note in (said, *preprocessing.notes) if note))
 
 
 def build_pipelines(recipe: Recipe, prepared: Prepared, fitted: Fitted) -> tuple[Pipeline, Pipeline]:
     """Return the pipelines of training and of evaluation."""
-    chain = [augmentations.build(choice.name, choice.options) for choice in recipe.augmentation]
+    chain = [augmentations.build(choice.name, choice.options) for choice in decided(recipe.augmentation)]
     shape, dtype, count = prepared.input_shape, getattr(torch, recipe.machine.precision), len(prepared.stores.train)
     ready = fitted.preprocessing
     return (
@@ -169,19 +184,20 @@ def build_pipelines(recipe: Recipe, prepared: Prepared, fitted: Fitted) -> tuple
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer over the decay groups of a model; each group keeps its `initial_lr`."""
-    options = recipe.optimizer.options
-    decay = float(options.get("weight_decay", 0.0))
+    choice = decided(recipe.optimizer)
+    decay = float(choice.options.get("weight_decay", 0.0))
     groups = parameter_groups(model, decay)
-    optimizer: torch.optim.Optimizer = optimizers.build(recipe.optimizer.name, options, params=groups)
+    optimizer: torch.optim.Optimizer = optimizers.build(choice.name, choice.options, params=groups)
     for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
+        group["initial_lr"] = group["lr"] * group.get("lr_factor", 1.0)
     return optimizer
 
 
 def build_schedule(recipe: Recipe, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the schedule for a run of so many steps."""
+    choice = decided(recipe.schedule)
     facts = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
-    schedule: Callable[[int], float] = schedules.build(recipe.schedule.name, recipe.schedule.options, **facts)
+    schedule: Callable[[int], float] = schedules.build(choice.name, choice.options, **facts)
     return schedule
 
 

@@ -28,6 +28,10 @@ class RunFolder:
         self.requests = path / "requests"
         self.checkpoints = path / "checkpoints"
         self.code = path / "code"
+        self.samples = path / "samples.safetensors"
+        self.predictions = path / "predictions.safetensors"
+        self.classifier = path / "classifier"
+        self.report = path / "report.html"
         self._made: list[Path] = []
 
     @classmethod

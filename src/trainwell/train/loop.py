@@ -294,7 +294,9 @@ class Loop:
         for name, value in values.items():
             for group in self.job.optimizer.param_groups:
                 if name != "weight_decay" or not group.get("is_exempt", False):
-                    group["initial_lr" if name == "lr" else name] = value
+                    group["initial_lr" if name == "lr" else name] = (
+                        value * group.get("lr_factor", 1.0) if name == "lr" else value
+                    )
 
     def _end_epoch(self) -> None:
         job, done = self.job, self.progress
@@ -349,10 +351,10 @@ class Loop:
                 f"val/loss has not improved for {self._watch.patience} epochs: stopped, best weights restored"
             )
 
-    def evaluate(self, loader: Loader) -> Evaluation:
-        """Evaluate the weights that this run would report now on the samples of a loader."""
+    def evaluate(self, loader: Loader, *, kept: list[Tensor] | None = None) -> Evaluation:
+        """Evaluate the weights that this run would report now; `kept` takes the class probabilities."""
         job = self.job
-        return evaluate(self.reported_model, loader, job.evaluation_pipeline, job.criterion, job.autocast)
+        return evaluate(self.reported_model, loader, job.evaluation_pipeline, job.criterion, job.autocast, kept=kept)
 
     @property
     def reported_model(self) -> nn.Module:

@@ -1,7 +1,33 @@
 """What a run tells the people who watch it: the words of the loop, whoever shows them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
+
+from trainwell.core.machine import AutoChoice
+from trainwell.core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class StartReport:
+    """What was found and decided, before the first step.
+
+    Attributes:
+        recipe: resolved.
+        data: what `data.json` says.
+        choices: every automatic choice with its reason; all of them stand in `machine.json`.
+        weights: numbers in the network that are trained.
+        steps: of the whole run.
+        path: the run folder.
+    """
+
+    recipe: Recipe
+    data: Mapping[str, Any]
+    choices: Sequence[AutoChoice]
+    weights: int
+    steps: int
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -47,6 +73,10 @@ class StepReport:
 class Reporter(Protocol):
     """Whoever shows a run."""
 
+    def start(self, report: StartReport) -> None:
+        """Show what was found and decided."""
+        ...
+
     def say(self, text: str) -> None:
         """Show one sentence that should stay."""
         ...
@@ -66,6 +96,9 @@ class Reporter(Protocol):
 
 class Silence:
     """A reporter that shows nothing."""
+
+    def start(self, report: StartReport) -> None:
+        """Show nothing."""
 
     def say(self, text: str) -> None:
         """Show nothing."""

@@ -16,11 +16,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainwell.core.batch import Batch
-from trainwell.core.catalog import Catalog
 from trainwell.core.chance import StepChance
 from trainwell.core.machine import AutoChoice, choose_memory_format, choose_threads, propose_precision
 from trainwell.core.recipe import Recipe
-from trainwell.core.shelves import models, preprocessings, probes
+from trainwell.core.shelves import probes
 from trainwell.data.prepare import Prepared
 from trainwell.errors import ModelInvalid, UserError
 from trainwell.train.build import Fitted, Job, build, check_outputs
@@ -31,8 +30,7 @@ REHEARSED_STEPS = 3
 REHEARSED_SAMPLES = 32  # of each batch in these steps
 TIMED_STEPS = 8
 PRECISION_TOLERANCE = 0.05  # relative difference of the losses of the first steps that bfloat16 may show
-AIMED_STEPS = 1_500  # of one run: on digits the val loss of the default ConvNet is flat from step 1,000 on
-LEAST_EPOCHS, MOST_EPOCHS = 8, 30
+MOST_TIMED_EPOCHS = 300
 USED_MINUTES = 0.92  # share of the time allowed that epochs may fill; the rest is for start, val and test
 
 
@@ -57,8 +55,8 @@ def resolve(
     """
     choices: list[AutoChoice] = []
     recipe = _choose_sizes(recipe, prepared, choices)
-    trial = recipe.with_values({"machine.precision": "float32", "length.epochs": 1, "length.minutes": None})
-    trial = trial.with_values({"length.steps": None})
+    fixed = {"machine.precision": "float32", "length.epochs": 1, "length.minutes": None, "length.steps": None}
+    trial = recipe.with_values({**fixed, "schedule": "constant"})  # the recipe's own may not fit into one epoch
 
     def rehearsal(precision: str) -> Job:
         with_precision = trial.with_values({"machine.precision": precision})
@@ -81,47 +79,14 @@ def resolve(
     return recipe, choices
 
 
-def choose_members(recipe: Recipe, kind: str, choices: list[AutoChoice]) -> Recipe:
-    """Choose the network and the preprocessing that are left open, by the kind of data.
-
-    Args:
-        recipe: to complete.
-        kind: `images` or `features`.
-        choices: takes what was chosen.
-    """
-    values: dict[str, Any] = {}
-    for field, shelf in (("model", models), ("preprocessing", preprocessings)):
-        if getattr(recipe, field) == "auto":
-            name = _default_of(shelf, kind)
-            values[field] = name
-            choices.append(AutoChoice(field, name, f"the default for {kind}"))
-    return recipe.with_values(values).validate_shelves()
-
-
-def _default_of(shelf: Catalog, kind: str) -> str:
-    """Return the member that declares itself the default for this kind of data."""
-    return next(card.name for card in shelf if kind in card.traits.get("default_for", ()))
-
-
 def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice]) -> Recipe:
-    """Choose batch size, epochs, memory format and probe interval."""
+    """Choose memory format and probe interval."""
     values: dict[str, Any] = {}
 
     def choose(field: str, value: Any, reason: str) -> None:
         values[field] = value
         choices.append(AutoChoice(field, value, reason))
 
-    count = len(prepared.stores.train)
-    size = recipe.batch.size if recipe.batch.size != "auto" else 0
-    if not size:
-        largest = 512 if recipe.machine.device.startswith("cuda") else 128
-        size = min(largest, max(16, 2 ** int(math.log2(max(count / 32, 1)))))
-        choose("batch.size", size, f"{count} training samples in at least 32 steps an epoch, at most {largest} at once")
-    if recipe.length.epochs == "auto" and recipe.length.minutes is None:
-        steps = math.ceil(count / size)
-        epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, round(AIMED_STEPS / steps)))
-        bounds = f"between {LEAST_EPOCHS} and {MOST_EPOCHS} epochs"
-        choose("length.epochs", epochs, f"about {AIMED_STEPS} steps in all, {steps} an epoch, {bounds}")
     if recipe.machine.memory_format == "auto":
         chosen = choose_memory_format("auto", input_dims=1 + len(prepared.input_shape))
         choose(chosen.field, chosen.value, chosen.reason)
@@ -239,8 +204,9 @@ def _choose_length(
     val = job.loaders.val.count if job.loaders.val is not None else 0
     epoch_seconds = step_seconds * (steps + val / len(batches[0]) / 3)
     left = minutes * 60 * USED_MINUTES - elapsed()
-    epochs = max(1, int(left / epoch_seconds))
+    epochs = min(MOST_TIMED_EPOCHS, max(1, int(left / epoch_seconds)))
     reason = f"a step takes {step_seconds * 1000:.1f} ms, so {minutes:g} minutes hold {left / epoch_seconds:.1f} epochs"
+    reason += f"; more than {MOST_TIMED_EPOCHS} hardly help" if epochs == MOST_TIMED_EPOCHS else ""
     choices.append(AutoChoice("length.epochs", epochs, reason))
     values: dict[str, Any] = {"length.epochs": epochs, "length.minutes": None}
     if left < epoch_seconds and recipe.length.steps is None:

@@ -62,7 +62,7 @@ class Samples(Protocol):
 
 
 def fit_on(preprocessing: Preprocessing, train: Samples, *, seed: int) -> str:
-    """Fit on the train split, or on a sample of it that `seed` draws where it is very large; say which, in words."""
+    """Fit on the train split, or on a sample of it that `seed` draws where it is very large; say so, in words."""
     inputs: Tensor | None = getattr(train, "inputs", None)
     count = len(train)
     values = train.gather(torch.zeros(1, dtype=torch.int64)).inputs.numel()
@@ -73,7 +73,7 @@ def fit_on(preprocessing: Preprocessing, train: Samples, *, seed: int) -> str:
         chosen = Chance(seed, "preprocessing").permutation(0, count)[:most].sort().values
         preprocessing.fit(train.gather(chosen).inputs)
     if count <= most:
-        return f"fitted on all {count} training samples"
+        return ""
     return f"fitted on {most} of {count} training samples, drawn by seed {seed}: more would hardly move the statistics"
 
 

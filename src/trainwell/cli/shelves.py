@@ -1,0 +1,123 @@
+"""The verbs that show what there is: list, show, env."""
+
+import inspect
+import json
+import re
+import textwrap
+from typing import Annotated, Any, Optional
+
+import typer
+
+from trainwell.cli.words import Debug, Json, print_json
+
+
+def list_members(
+    shelf: Annotated[Optional[str], typer.Argument(metavar="[SHELF]", help="Only this shelf, such as model.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the members of all shelves, or of one."""
+    shelves = _shelves(shelf)
+    if as_json:
+        print_json({kind: {card.name: card.summary for card in catalog} for kind, catalog in shelves.items()})
+        return
+    for kind, catalog in shelves.items():
+        print(f"{kind}: {catalog.member}")
+        width = max((len(card.name) for card in catalog), default=0)
+        for card in catalog:
+            print(f"  {card.name:<{width}}  {card.summary}")
+        print()
+
+
+def show(
+    shelf: Annotated[str, typer.Argument(metavar="SHELF", help="A shelf, such as optimizer.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A member of it.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show one member: what it does, its options, its source."""
+    ((kind, catalog),) = _shelves(shelf).items()
+    card = catalog[name]
+    if as_json:
+        options = {option.name: _option_facts(option) for option in card.options.values()}
+        about = {"shelf": kind, "name": card.name, "summary": card.summary, "source": card.source}
+        print_json({**about, "options": options})
+        return
+    text, meanings = _read_docstring(inspect.getdoc(card.builder) or card.name)
+    print(text)
+    if card.options:
+        print(f"\nOptions, written {card.name}:key=value,key=value")
+    for key, option in card.options.items():
+        unit = f", {option.unit}" if option.unit else ""
+        print(f"  {key} = {_default(option)}  ({option.allowed}{unit})")
+        if key in meanings:
+            print(textwrap.fill(meanings[key], 100, initial_indent="      ", subsequent_indent="      "))
+    if card.source:
+        print(f"\nSource: {card.source}")
+
+
+def env(as_json: Json = False, debug: Debug = False) -> None:
+    """Show versions, hardware, and what follows from them."""
+    from trainwell.core.machine import choose_device, choose_threads, facts
+
+    found = facts()
+    choices = [choose_device("auto"), choose_threads(multiply_adds=float("inf"))]
+    if as_json:
+        print_json({**found, "choices": {choice.field: choice.value for choice in choices}})
+        return
+    versions = found.pop("versions")
+    lines = {name.replace("_gib", " (GiB)").replace("_", " "): _plain(value) for name, value in found.items()}
+    width = max(map(len, [*versions, *lines]))
+    for name, words in {**versions, **lines}.items():
+        print(f"{name:<{width}}  {words}")
+    for choice in choices:
+        print(choice)
+
+
+def _plain(value: Any) -> str:
+    """Say a fact in a word: true and false as yes and no, a list as its members."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (", ".join(value) or "none") if isinstance(value, list) else str(value)
+
+
+def _option_facts(option: Any) -> dict[str, Any]:
+    default = None if option.is_required else option.default
+    return {"allowed": option.allowed, "unit": option.unit, "default": default, "is_required": option.is_required}
+
+
+def _default(option: Any) -> str:
+    """Say a default as one would write it on the command line."""
+    if option.is_required:
+        return "(needed)"
+    plain = list(option.default) if isinstance(option.default, tuple) else option.default
+    return plain if isinstance(plain, str) else "none" if plain is None else json.dumps(plain)
+
+
+def _read_docstring(doc: str) -> tuple[str, dict[str, str]]:
+    """Return what a docstring says to a user of a member, and the meaning of each argument.
+
+    >>> _read_docstring("Halves.\\n\\nArgs:\\n    by: how\\n        often.\\n\\n>>> 1\\n1\\n\\nIt costs nothing.")
+    ('Halves.\\n\\nIt costs nothing.', {'by': 'how often.'})
+    """
+    kept, meanings = [], {}
+    for paragraph in doc.split("\n\n"):
+        if paragraph.startswith("Args:"):
+            for entry in re.split(r"\n {4}(?=\S)", paragraph)[1:]:
+                name, _, meaning = entry.partition(": ")
+                meanings[name.strip()] = " ".join(meaning.split())
+        elif not paragraph.startswith(("Returns:", "Raises:", ">>>")):
+            kept.append(paragraph)
+    return "\n\n".join(kept).rstrip(), meanings
+
+
+def _shelves(kind: str | None) -> dict[str, Any]:
+    from trainwell.core.shelves import SHELVES
+    from trainwell.errors import NameUnknown, did_you_mean
+
+    if kind is None:
+        return dict(SHELVES)
+    found = next((k for k in (kind, kind.removesuffix("s"), kind.removesuffix("es")) if k in SHELVES), None)
+    if found is None:
+        raise NameUnknown(f"no shelf is called {kind!r}{did_you_mean(kind, SHELVES)}")
+    return {found: SHELVES[found]}

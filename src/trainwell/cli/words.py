@@ -1,0 +1,51 @@
+"""What all verbs share: common options, and how answers are printed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trainwell.errors import OptionInvalid
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+def assignments(texts: list[str]) -> dict[str, Any]:
+    from trainwell.core.choice import read_value
+
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise OptionInvalid(f"a value is set as name=value, got {text!r}")
+        values[name.strip()] = read_value(value)
+    return values
+
+
+def print_run(run: Any, as_json: bool) -> None:
+    """Print what came of a run."""
+    from trainwell.words import closing
+
+    for line in closing(run):
+        print(line)
+    if as_json:
+        metrics = run.metrics
+        print_json(
+            {
+                "run": str(run.path),
+                "val_accuracy": run.val_accuracy,
+                "test_accuracy": run.test_accuracy,
+                "seconds": round(run.seconds, 3),
+                "epochs": run.epochs,
+                "recipe": run.recipe.id,
+                "report": str(run.path / "report.html"),
+                "metrics": None if metrics is None else metrics.to_plain(),
+            }
+        )
+
+
+def print_json(plain: dict[str, Any]) -> None:
+    print(json.dumps(plain, default=str), flush=True)

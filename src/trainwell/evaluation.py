@@ -1,0 +1,132 @@
+"""How good a classifier is on any labelled source: the same decoding, every metric, and what the source has in common
+with the samples that it was trained on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from trainwell.classifier import Classifier, Predictions
+from trainwell.core.machine import available_cores
+from trainwell.data.digests import hash_files, hash_rows
+from trainwell.data.samples import Samples, first_rows
+from trainwell.errors import DataInvalid, did_you_mean
+from trainwell.metrics import Metrics, measure
+
+Part = Literal["auto", "all", "train", "val", "test"]
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluated:
+    """What a classifier made of a labelled source.
+
+    Attributes:
+        metrics: every metric with its interval.
+        predictions: of every sample, in the order of the source.
+        targets: (N,) int64 class ids, in the classifier's order of classes.
+        notes: what a reader must know: which part was taken, classes without samples, samples seen in training.
+    """
+
+    metrics: Metrics
+    predictions: Predictions
+    targets: np.ndarray
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Evaluated(accuracy={self.metrics.accuracy}, count={self.metrics.count})"
+
+    def _repr_html_(self) -> str:
+        return self.metrics._repr_html_()
+
+
+def evaluate_samples(
+    classifier: Classifier, samples: Samples, *, part: Part = "auto", trained_on: np.ndarray | None = None
+) -> Evaluated:
+    """Measure a classifier on labelled samples.
+
+    Args:
+        classifier: loaded.
+        samples: what a source found.
+        part: which of the source's own splits; `auto` takes its test split where it has one, and everything else.
+        trained_on: sorted first 8 bytes of the content hashes of the samples that it was trained on.
+
+    Raises:
+        DataInvalid: the source has classes that the classifier does not know, or no samples in the part asked for.
+        FilesInvalid: files that cannot be used, all of them at once.
+    """
+    samples, notes = _take_part(samples, part)
+    targets = _targets(samples, classifier.classes)
+    predictions = classifier.predict(_inputs(samples))
+    notes += [*samples.notes, *_seen_in_training(samples, trained_on)]
+    absent = [name for label, name in enumerate(classifier.classes) if not (targets == label).any()]
+    if absent:
+        notes.append(f"no samples of {first_rows(absent)}: averages over classes leave them out")
+    metrics = measure(predictions.probabilities, targets, classifier.classes)
+    return Evaluated(metrics, predictions, targets, (*notes, *metrics.notes))
+
+
+def _take_part(samples: Samples, part: Part) -> tuple[Samples, list[str]]:
+    there = [name for name in ("train", "val", "test") if (samples.splits == name).any()]
+    notes = []
+    if part == "auto":
+        part = "test" if "test" in there else "all"
+        if part == "test":
+            notes = [f"measured on its test split, {int((samples.splits == 'test').sum())} of {len(samples)} samples"]
+    if part == "all":
+        return samples, []
+    if part not in there:
+        has = f"it has {', '.join(there)}" if there else "it has no splits of its own"
+        raise DataInvalid(f"the source has no {part} split: {has}; take another part, or all of it with --split all")
+    if samples.dataset is not None:
+        raise DataInvalid("a dataset that streams has no splits of its own: leave the split out")
+    return samples.take(np.flatnonzero(samples.splits == part).tolist()), notes
+
+
+def _targets(samples: Samples, classes: Sequence[str]) -> np.ndarray:
+    """Return the labels as positions in the classifier's classes, which are found by name."""
+    position = {name: label for label, name in enumerate(classes)}
+    used = [name for label, name in enumerate(samples.classes) if (samples.labels == label).any()]
+    unknown = [name for name in used if name not in position]
+    if unknown:
+        hint = did_you_mean(unknown[0], classes)
+        raise DataInvalid(
+            f"the source has samples of {len(unknown)} classes that this classifier does not know:"
+            f" {first_rows(unknown)}{hint}. It knows {first_rows(classes, limit=20)}: rename or leave out the others"
+        )
+    table = np.array([position.get(name, -1) for name in samples.classes], dtype=np.int64)
+    labels: np.ndarray = table[samples.labels]
+    return labels
+
+
+def _inputs(samples: Samples) -> Any:
+    if samples.files is not None:
+        return list(samples.files)
+    if samples.arrays is not None:
+        return samples.arrays
+    assert samples.dataset is not None
+    return torch.stack([samples.dataset[place][0] for place in range(len(samples))])
+
+
+def _seen_in_training(samples: Samples, trained_on: np.ndarray | None) -> list[str]:
+    """Say how many of the samples have the very content of training samples."""
+    if trained_on is None or samples.dataset is not None:
+        return []
+    digests = _digests(samples)
+    heads = np.array([int(digest[:16], 16) - 2**63 for digest in digests], dtype=np.int64)
+    seen = int(np.isin(heads, trained_on).sum())
+    if not seen:
+        return []
+    return [
+        f"{seen} of these {len(samples)} samples were in the training split of this run: on them it is judged by what"
+        " it has seen, so the numbers are too good"
+    ]
+
+
+def _digests(samples: Samples) -> list[str]:
+    if samples.files is not None:
+        return hash_files(samples.files, threads=available_cores())
+    assert samples.arrays is not None
+    return hash_rows(samples.arrays)

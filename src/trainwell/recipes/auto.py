@@ -1,0 +1,197 @@
+"""The sound default: what a recipe leaves open is chosen from the data and the time allowed, each with its reason.
+
+The choices follow rules on the kind, size, colour and number of the samples, on what a quick probe says of
+augmentations, and on the work that the run may take; only `--minutes` asks the clock how fast this machine is. What
+the rules are worth, beside one fixed default on many data sets, stands with its intervals in `docs/defaults.md`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trainwell.core.choice import Choice
+from trainwell.core.machine import AutoChoice
+from trainwell.core.recipe import Recipe, decided, is_open
+from trainwell.data.augmentation.geometry import Affine, HorizontalFlip, VerticalFlip
+from trainwell.data.prepare import Prepared
+from trainwell.models.convnet import LEAST_SIDE
+from trainwell.recipes.labels_kept import LabelProbe
+from trainwell.recipes.work import Work
+
+LEAST_EPOCHS, MOST_EPOCHS = 8, 200
+AIMED_STEPS, AIMED_TINY_STEPS = 1_000, 500  # of one run, where the data are few; the second for tiny images
+STEPS_AN_EPOCH = 20  # at least, as far as batches of 16 allow
+LEAST_BATCH, MOST_BATCH = 16, 512
+TINY_SIDE = 16  # pixels; below it a first layer on patches of 2x2 leaves too little
+FEW_IMAGES = 10_000  # below it turned and scaled images are worth their resampling
+LEAST_HELD_FOR_VERTICAL = 500  # val images; fewer cannot show that up and down are alike
+
+
+@dataclass(frozen=True)
+class Family:
+    """A network of the shelf in several widths, and how it is trained best.
+
+    Attributes:
+        widths: widest first.
+        lr: learning rate for batches of 64; it grows with the batch.
+        momentum, weight_decay: of SGD with Nesterov's momentum.
+        smoothing: of the labels.
+    """
+
+    widths: tuple[int, ...]
+    lr: float
+    momentum: float
+    weight_decay: float
+    smoothing: float
+
+
+FAMILIES = {
+    "whitened": Family((96, 64, 48, 32, 24), lr=0.094, momentum=0.85, weight_decay=1.3e-3, smoothing=0.2),
+    "convnet": Family((24, 16), lr=0.1, momentum=0.9, weight_decay=5e-4, smoothing=0.1),
+}
+MOST_LR = 0.8
+
+
+class Plan:
+    """The recipe as far as it is decided, and the decisions with their reasons."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.choices: list[AutoChoice] = []
+
+    def is_open(self, field: str) -> bool:
+        """Whether nobody has decided a field yet; fields are dotted paths."""
+        value: Any = self.recipe
+        for part in field.split("."):
+            value = getattr(value, part)
+        return is_open(value)
+
+    def choose(self, field: str, value: Any, reason: str) -> None:
+        """Decide a field, if it is open; options that the user gave to `auto` stay."""
+        if self.is_open(field):
+            asked = getattr(getattr(self.recipe, field, None), "options", {})
+            if asked:
+                chosen = Choice.model_validate(value)
+                value = {"name": chosen.name, **chosen.options, **asked}
+                reason = f"{reason}; {', '.join(asked)} asked for"
+            self.recipe = self.recipe.with_values({field: value})
+            self.choices.append(AutoChoice(field, value, reason))
+
+
+def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tuple[Recipe, list[AutoChoice]]:
+    """Choose what a recipe leaves open of network, preprocessing, augmentation, training and length.
+
+    Measured beside one fixed default on nine data sets, five seeds each: `docs/defaults.md`.
+
+    Args:
+        recipe: with the device chosen; anything else may be `auto`.
+        prepared: the data, split and decoded.
+        elapsed: seconds since the run began, for `--minutes`.
+
+    Returns:
+        The recipe, in which only what depends on the built network and the machine is open; and the choices.
+    """
+    plan = Plan(recipe)
+    plan.choose("preprocessing", "standardize", "each channel or feature gets mean 0 and deviation 1, fitted on train")
+    count = len(prepared.stores.train)
+    plan.choose("batch.size", _batch_size(count), f"{count} training samples in about {STEPS_AN_EPOCH} steps or more")
+    is_tiny = prepared.kind == "images" and min(prepared.input_shape[1:]) < TINY_SIDE
+    aimed = AIMED_TINY_STEPS if is_tiny else AIMED_STEPS
+    wanted = _wanted_epochs(plan.recipe, count, aimed)
+    if prepared.kind == "images":
+        _choose_network(plan, prepared, wanted, elapsed)
+        _choose_augmentation(plan, prepared)
+    else:
+        plan.choose("model", "mlp", "the samples are features, not images")
+        plan.choose("augmentation", [], "there are none for features")
+    _choose_training(plan)
+    if plan.recipe.length.minutes is None:
+        steps = math.ceil(count / decided(plan.recipe.batch.size))
+        bounds = f"between {LEAST_EPOCHS} and {MOST_EPOCHS} epochs"
+        plan.choose("length.epochs", wanted, f"about {aimed} steps, {steps} an epoch, {bounds}")
+    return plan.recipe.validate_shelves(), plan.choices
+
+
+def _batch_size(count: int) -> int:
+    power = 2 ** round(math.log2(max(count / STEPS_AN_EPOCH, 1)))
+    return int(min(MOST_BATCH, max(LEAST_BATCH, power)))
+
+
+def _wanted_epochs(recipe: Recipe, count: int, aimed: int) -> int:
+    """Return how often a run should see every sample, if work and time were no matter."""
+    if recipe.length.epochs != "auto":
+        return recipe.length.epochs
+    return min(MOST_EPOCHS, max(LEAST_EPOCHS, round(aimed / math.ceil(count / decided(recipe.batch.size)))))
+
+
+def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callable[[], float]) -> None:
+    """Take the widest network of the family that can see all samples often enough in the work allowed."""
+    if not plan.is_open("model"):
+        return
+    channels, *sides = prepared.input_shape
+    if min(sides) < LEAST_SIDE:
+        plan.choose("model", "mlp", f"images of {sides[0]}x{sides[1]} are too small to be convolved")
+        return
+    is_tiny = min(sides) < TINY_SIDE
+    family = "convnet" if is_tiny or channels == 1 else "whitened"
+    why = "the images are tiny" if is_tiny else "grey images" if channels == 1 else "colour images"
+    work = Work(prepared, plan.recipe, elapsed)
+    for width in FAMILIES[family].widths:
+        choice = Choice(name=family, options={"width": width})
+        epochs = work.epochs(choice)
+        if epochs >= wanted:
+            break
+    words = f"{why}; the widest that can see every sample {wanted} times in {work.words}"
+    if epochs < wanted:
+        words = f"{why}; the narrowest: even it can see every sample only {max(epochs, 1):.0f} times in {work.words}"
+    plan.choose("model", str(choice), words)
+
+
+def _choose_augmentation(plan: Plan, prepared: Prepared) -> None:
+    """Use each change of the images that the probe lets pass."""
+    if not plan.is_open("augmentation"):
+        return
+    if min(prepared.input_shape[1:]) < LEAST_SIDE:
+        plan.choose("augmentation", [], "the images are too small to be changed")
+        return
+    probe = LabelProbe(prepared, seed=plan.recipe.seed)
+    taken: list[str] = []
+    reasons: list[str] = []
+
+    def ask(name: str, is_kept: bool, said: str) -> None:
+        if is_kept:
+            taken.append(name)
+        reasons.append(f"{'' if is_kept else 'no '}{name.partition(':')[0]}: {said}")
+
+    mirror = probe.mirror(HorizontalFlip(probability=1.0))
+    ask("horizontal_flip", mirror.is_kept, mirror.words)
+    if mirror.is_kept and len(probe.held.labels) >= LEAST_HELD_FOR_VERTICAL:
+        upside = probe.mirror(VerticalFlip(probability=1.0))
+        ask("vertical_flip", upside.is_kept, upside.words)
+    side = min(prepared.input_shape[1:])
+    is_few = len(prepared.stores.train) < FEW_IMAGES or prepared.input_shape[0] == 1
+    turned = Affine(rotation=10.0, smallest=0.9, largest=1.1, translation=0.1, padding="edge")
+    moved = Affine(rotation=0.0, smallest=1.0, largest=1.0, translation=0.06, padding="reflect")
+    survives = probe.outlasts(turned if is_few else moved)
+    pixels = max(1, round(0.06 * side))
+    name = "affine:rotation=10,smallest=0.9,largest=1.1,translation=0.1" if is_few else f"shift:pixels={pixels}"
+    ask(name, survives.is_kept, survives.words)
+    plan.choose("augmentation", taken, "; ".join(reasons))
+
+
+def _choose_training(plan: Plan) -> None:
+    """Choose optimizer, schedule and loss, which belong together."""
+    chosen = decided(plan.recipe.batch.size)
+    model = decided(plan.recipe.model)
+    family = FAMILIES.get(model.name)
+    if family is not None:
+        lr = round(min(MOST_LR, family.lr * chosen / 64), 4)
+        options = {"lr": lr, "momentum": family.momentum, "weight_decay": family.weight_decay}
+        reason = f"how {model.name} trains best; the rate grows with the batch, {family.lr:g} for 64"
+        plan.choose("optimizer", {"name": "sgd", **options}, reason)
+        reason = "soft labels: the network must not be too sure of what it has seen"
+        plan.choose("loss", {"name": "cross_entropy", "smoothing": family.smoothing}, reason)
+    plan.choose("optimizer", "adamw", "forgiving of scales that nobody tuned")
+    plan.choose("loss", "cross_entropy", "one class a sample")
+    plan.choose("schedule", "one_cycle", "a rise from a low rate and a fall to zero: the best use of a fixed length")

@@ -1,0 +1,164 @@
+"""The top of the page: how good the network is, how sure that is, and, where the run has no end, what to do."""
+
+import shlex
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainwell.core.stats import share
+from trainwell.report.evidence import Answers, Evidence
+from trainwell.report.numbers import brief, counted, duration, percent, span
+
+STATUS = {
+    "finished": "finished",
+    "running": "still running",
+    "stopped": "stopped",
+    "non-finite": "failed: NaN or Inf",
+    "died": "died",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What stands at the top.
+
+    Attributes:
+        title: source and network.
+        status, status_words: one of `STATUS`.
+        number: the accuracy in percent; empty where nothing was measured yet.
+        claim: the sentence that the number is part of.
+        doubt: how sure it is.
+        facts: (name, value, remark) of the run.
+        notices: paragraphs that must be read first: what is missing or damaged, and the cure.
+    """
+
+    title: str
+    status: str
+    status_words: str
+    number: str
+    claim: str
+    doubt: str
+    facts: tuple[tuple[str, str, str], ...]
+    notices: tuple[str, ...]
+
+
+def headline(evidence: Evidence) -> Headline:
+    """Return the top of the page."""
+    number, claim, doubt = _claim(evidence)
+    return Headline(
+        title=title_of(evidence),
+        status=evidence.status,
+        status_words=STATUS[evidence.status],
+        number=number,
+        claim=claim,
+        doubt=doubt,
+        facts=tuple(_facts(evidence)),
+        notices=(*_state_of_things(evidence), *evidence.troubles),
+    )
+
+
+def title_of(evidence: Evidence) -> str:
+    """Return what was trained on what."""
+    data = evidence.recipe.get("data", {})
+    source = data.get("location") or brief(data.get("source", "")).partition(":")[0]
+    model = brief(evidence.recipe.get("model", "")).partition(": ")[0]
+    name = str(source).rstrip("/").rpartition("/")[2]
+    return " on ".join(filter(None, (model if model != "auto" else "", name))) or evidence.path.name
+
+
+def reported(evidence: Evidence) -> Answers | None:
+    """Return the answers that the page judges by: to test, or to val where there is no test split."""
+    return evidence.answers.get("test") or evidence.answers.get("val")
+
+
+def noun_of(evidence: Evidence) -> str:
+    """Return what one sample is called."""
+    return "image" if evidence.data.get("kind") == "images" else "sample"
+
+
+def _claim(evidence: Evidence) -> tuple[str, str, str]:
+    answers = reported(evidence)
+    if answers is None:
+        return _claim_so_far(evidence)
+    count, noun = len(answers.targets), noun_of(evidence)
+    right = int((answers.probabilities.argmax(axis=1) == answers.targets).sum())
+    found = share(right, count)
+    kind = "never trained or chosen on" if answers.split == "test" else "not trained on"
+    claim = f"of {counted(count, f'{answers.split} {noun}')}, {kind}, are classified correctly"
+    most_common = np.bincount(answers.targets).max() / count
+    doubt = (
+        f"On more {noun}s of this kind it is probably right on {span(found)} (95 % interval: {count:,} {noun}s can"
+        f" say no more). Always answering the most frequent class would be right on {percent(most_common)}."
+    )
+    if answers.split == "val":
+        doubt += " There is no test split: val also chose the weights, so this is a little too good."
+    return percent(found.value), claim, doubt
+
+
+def _claim_so_far(evidence: Evidence) -> tuple[str, str, str]:
+    series = evidence.readings.get("val/accuracy", {}).get("")
+    if series is None or not len(series):
+        return "", "No accuracy was measured yet.", ""
+    claim = f"of the val {noun_of(evidence)}s were classified correctly after epoch {len(series)}"
+    return percent(float(series.values[-1])), claim, "This is no final number: the run has not reached its end."
+
+
+def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
+    answers, facts = reported(evidence), []
+    if answers is not None:
+        wrong = int((answers.probabilities.argmax(axis=1) != answers.targets).sum())
+        facts.append(("mistakes", f"{wrong:,}", f"of {len(answers.targets):,} in {answers.split}"))
+    if answers is not None and answers.split == "test" and "val" in evidence.answers:
+        val = evidence.answers["val"]
+        found = share(int((val.probabilities.argmax(axis=1) == val.targets).sum()), len(val.targets))
+        facts.append(("val accuracy", percent(found.value), f"{span(found)} of {len(val.targets):,}"))
+    samples = evidence.data.get("samples", {})
+    if samples:
+        trained = counted(int(samples.get("train", 0)), noun_of(evidence))
+        facts.append(("trained on", trained, counted(len(evidence.classes), "class", "classes")))
+    if evidence.epoch_ends:
+        epochs = counted(len(evidence.epoch_ends), "epoch")
+        facts.append(("length", epochs, counted(evidence.last_step, "step")))
+    if evidence.seconds is not None:
+        remark = "with loading and evaluation" if evidence.status == "finished" else "of training"
+        facts.append(("time", duration(evidence.seconds), remark))
+    return facts
+
+
+def _state_of_things(evidence: Evidence) -> list[str]:
+    """Say what a run that has no end lacks, and how to go on."""
+    if evidence.status == "finished":
+        return []
+    run = shlex.quote(str(evidence.path))
+    done = f"{counted(len(evidence.epoch_ends), 'epoch')} and {counted(max(evidence.last_step, 0), 'step')}"
+    if evidence.last_step < 0:
+        done = "not a single step"
+    go_on = f"Go on with: trainwell resume {run}"
+    words = {
+        "running": f"This run is still going on; it has done {done}. Write the page again with: trainwell report {run}",
+        "stopped": f"This run was stopped by a person after {done}; everything is stored. {go_on}",
+        "non-finite": f"NaN or Inf appeared after {done}; the last finite weights are stored. {_first_nan(evidence)}",
+        "died": f"This run ended without saying why, after {done}: the process was killed, or the machine went"
+        f" down. {go_on}",
+    }
+    notices = [words[evidence.status]]
+    if not evidence.answers:
+        notices.append(
+            "Missing, because they are made at the end of a run: accuracy on test, the confusion of classes,"
+            " calibration, and pictures of mistakes. What was measured until then is below."
+        )
+    else:
+        notices.append("Accuracy, confusion and mistakes below are from an earlier end of this run, before it went on.")
+    return notices
+
+
+def _first_nan(evidence: Evidence) -> str:
+    """Say what the guard found, and how to go on."""
+    event = next((event for event in reversed(evidence.events) if event.kind == "non-finite"), None)
+    if event is None:
+        return ""
+    found, run = event.values, shlex.quote(str(evidence.path))
+    layer = f" in layer {found['layer']}" if found.get("layer") else ""
+    where = f"First at step {found.get('step', event.step)}" + (f", in {found['op']}{layer}" if found.get("op") else "")
+    cause = f". Cause: {found['cause']}" if found.get("cause") else ""
+    return f"{where}{cause}. Go on with: trainwell set {run} lr=…, then trainwell resume {run}"

@@ -1,0 +1,198 @@
+"""The training of one built job in its folder: checkpoints on the way, and what is stored at the end or on failure."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+
+import torch
+from torch import Tensor
+
+from trainwell import classifier
+from trainwell.classifier.contract import Contract
+from trainwell.core.recipe import Recipe, decided
+from trainwell.core.record import Journal, Measure, Reading, Record
+from trainwell.data.prepare import Prepared
+from trainwell.data.resize import ImageForm
+from trainwell.data.stream import StreamStore
+from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid
+from trainwell.train.build import Job
+from trainwell.train.checkpoint import load_newest, save
+from trainwell.train.evaluate import Evaluation
+from trainwell.train.events import Event, Events
+from trainwell.train.folder import RunFolder
+from trainwell.train.guard import explain, message
+from trainwell.train.keep import keep_predictions, keep_samples
+from trainwell.train.loop import Loop
+from trainwell.train.progress import Progress
+from trainwell.train.reporter import Reporter
+from trainwell.train.run import Run
+from trainwell.train.snapshot import Alarm, named_tensors
+from trainwell.train.storage import collect, progress_of, put_into
+
+FINAL_MEASURES = tuple(
+    Measure(f"{split}/{name}", unit, f"{words} of the weights that the run reports, on the {place} split")
+    for split, place in (("final/val", "val"), ("final/test", "test"))
+    for name, unit, words in (("loss", "nats", "mean loss"), ("accuracy", "share of 1", "accuracy"))
+)
+EPOCH_PAUSE_SECONDS = 5.0  # least time between checkpoints at the end of an epoch
+CHECKPOINT_SHARE = 0.02  # share of training time that checkpoints may take
+
+
+def contract_of(recipe: Recipe, prepared: Prepared) -> Contract:
+    """Return what the classifier of a run is, apart from its numbers."""
+    form = prepared.summary["form"]
+    inputs = prepared.stores.train.gather(torch.zeros(1, dtype=torch.int64)).inputs
+    return Contract(
+        model=decided(recipe.model),
+        preprocessing=decided(recipe.preprocessing),
+        input_shape=prepared.input_shape,
+        classes=prepared.classes,
+        form=form and ImageForm(form["height"], form["width"], form["channels"], form["resize"]),
+        dtype="uint8" if inputs.dtype == torch.uint8 else "float32",
+        is_streamed=isinstance(prepared.stores.train, StreamStore),
+        files=recipe.files,
+    )
+
+
+class Execution:
+    """The training of one built job in its folder."""
+
+    def __init__(
+        self, folder: RunFolder, job: Job, prepared: Prepared, reporter: Reporter, begun: float, files: ExitStack
+    ) -> None:
+        self.folder, self.job, self.prepared, self.begun = folder, job, prepared, begun
+        if not folder.samples.exists():
+            keep_samples(folder, prepared, job.train_pipeline, is_augmented=bool(job.recipe.augmentation))
+        checkpoint = load_newest(folder.checkpoints)
+        for words in checkpoint.damaged if checkpoint is not None else ():
+            reporter.say(f"a damaged checkpoint was passed over: {words}")
+        self.record = files.enter_context(closing(Record(folder.record)))
+        self._cut_record(0 if checkpoint is None else int(checkpoint.state["record_length"]))
+        best = {} if checkpoint is None else put_into(job, checkpoint)
+        progress = Progress(job.epochs, job.recipe.batch.accumulate) if checkpoint is None else progress_of(checkpoint)
+        self.events = files.enter_context(closing(Events(folder)))
+        self.events.take_requests(progress.step)
+        self.loop = Loop(job, progress, record=self.record, events=self.events, reporter=reporter)
+        self.loop.best = best
+        self.timing = files.enter_context(closing(Journal(folder.timing)))
+        self._saved_at = time.perf_counter()
+        self._save_seconds = 0.0
+        self._saved = (progress.step, progress.epoch) if checkpoint is not None else (-1, -1)
+
+    def _cut_record(self, length: int) -> None:
+        if self.record.length < length:
+            raise RunDamaged(
+                f"{self.folder.record} is shorter than its newest checkpoint says ({self.record.length} of {length}"
+                " bytes): it was altered after it was written: restore it, or start a new run from recipe.yaml"
+            )
+        self.record.cut(length)
+
+    def run(self, epochs: int | None, is_stopped: Callable[[], bool]) -> Run:
+        """Train to the end, then evaluate and store what the run reports."""
+        if epochs is not None:
+            self._extend(epochs)
+        self.loop.wants_stop = is_stopped
+        self.loop.on_pause = self._pause
+        self._train()
+        return self._finish()
+
+    def _train(self) -> None:
+        loop = self.loop
+        try:
+            trouble = self._run_loop()
+            loop.drain()
+            self._save()
+        except Alarm as alarm:
+            self._fail(alarm.step)
+        if trouble is not None:
+            raise DataInvalid(
+                f"{trouble}; what was trained is stored: go on with `trainwell resume {self.folder.path}`"
+            ) from trouble
+        if not loop.is_finished:
+            self.events.add(Event(loop.progress.step, "stopped", {}))
+            raise Interrupted(
+                f"stopped at step {loop.progress.step} of {self.job.total_steps}, everything is stored: go on with"
+                f" `trainwell resume {self.folder.path}`"
+            )
+
+    def _run_loop(self) -> DataInvalid | None:
+        """Train; return what a Dataset of the user's raised, if it did."""
+        try:
+            self.loop.run()
+        except DataInvalid as error:
+            return error
+        return None
+
+    def _extend(self, epochs: int) -> None:
+        done = self.loop.progress
+        if epochs <= done.epoch:
+            raise RunInvalid(
+                f"{self.folder.path} has done {done.epoch} epochs already: epochs must be more than that, got {epochs}"
+            )
+        if epochs != done.epochs or done.is_stopped_early:
+            self.events.add(Event(done.step, "extend", {"epochs": epochs}))
+            self.loop.apply_events()
+
+    def _fail(self, step: int) -> None:
+        """Roll back, find out why, store the last finite state, and say so."""
+        report = explain(self.loop, step)
+        self._save()
+        self.events.add(Event(self.loop.progress.step, "non-finite", report))
+        raise NonFinite(message(report, str(self.folder.path)), report)
+
+    def _pause(self, is_epoch_end: bool) -> None:
+        """Store a checkpoint where one is due; called where everything is drained."""
+        least = self.job.recipe.machine.checkpoint_seconds
+        least = min(least, EPOCH_PAUSE_SECONDS) if is_epoch_end else least
+        since = time.perf_counter() - self._saved_at
+        if is_epoch_end:
+            self.timing.append([self.loop.timing()])
+        if since >= least and (least == 0 or since * CHECKPOINT_SHARE >= self._save_seconds):
+            self._save()
+
+    def _save(self) -> None:
+        loop = self.loop
+        place = (loop.progress.step, loop.progress.epoch)
+        if place == self._saved:
+            return
+        start = time.perf_counter()
+        loop.guard()
+        self.record.sync()
+        tensors, state = collect(loop)
+        save(self.folder.checkpoints, loop.progress.step, tensors, state)
+        self._saved = place
+        self._saved_at = time.perf_counter()
+        self._save_seconds = self._saved_at - start
+
+    def _finish(self) -> Run:
+        """Evaluate the weights that the run reports: val once more, test for the only time."""
+        job, loop = self.job, self.loop
+        if loop.best:
+            for name, tensor in named_tensors(loop.reported_model).items():
+                tensor.copy_(loop.best[name])
+        found: dict[str, Evaluation] = {}
+        probabilities: dict[str, Tensor] = {}
+        self.record.define(FINAL_MEASURES)
+        for name, loader in job.loaders.items():
+            if name == "train":
+                continue
+            kept: list[Tensor] = []
+            found[name] = loop.evaluate(loader, kept=kept)
+            probabilities[name] = torch.cat(kept).cpu()
+            values = {"loss": found[name].loss, "accuracy": found[name].accuracy}
+            self.record.append(Reading(loop.progress.step, f"final/{name}/{key}", v) for key, v in values.items())
+        keep_predictions(self.folder, self.prepared, probabilities)
+        preprocessing = job.evaluation_pipeline.preprocessing
+        contract = contract_of(job.recipe, self.prepared)
+        classifier.save(
+            self.folder.classifier,
+            model=loop.reported_model,
+            preprocessing=preprocessing,
+            contract=contract,
+            code=self.folder.code,
+        )
+        seconds = time.perf_counter() - self.begun
+        self.timing.append([{"finished": loop.progress.step, "seconds": round(seconds, 3)}])
+        epochs = loop.progress.epoch
+        val, test = found.get("val"), found.get("test")
+        return Run(self.folder.path, job.recipe, job.classes, epochs, seconds, val, test, loop.reported_model)

@@ -1,0 +1,124 @@
+"""What a run keeps for people to look at: some of its samples, and what it answered to val and test.
+
+Pictures and pages read these files and never the data, so that they can be drawn anywhere, by a process
+without torch, and of a run that died.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainwell.data.pipeline import Pipeline
+from trainwell.data.prepare import Prepared
+from trainwell.data.resize import resize
+from trainwell.errors import RunInvalid
+from trainwell.metrics import shown
+from trainwell.train.folder import RunFolder, sync
+
+SHEET_IMAGES = 60
+AUGMENTED_IMAGES, AUGMENTED_TIMES = 6, 6
+LARGEST_SIDE = 96  # pixels of an image that is only looked at
+MOST_POINTS = 2_000
+
+
+def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, is_augmented: bool) -> None:
+    """Store a contact sheet, augmented versions of some images, and the content hashes of the train split.
+
+    Args:
+        folder: of the run.
+        prepared: its data.
+        pipeline: of training; what it does to a sample is a function of seed and epoch, so looking changes nothing.
+        is_augmented: whether the recipe has augmentations.
+
+    Raises:
+        RunInvalid: the disk is full or may not be written.
+    """
+    heads = sorted(int(prepared.digests[row][:16], 16) - 2**63 for row in prepared.rows.train.tolist())
+    tensors = {"train_digests": torch.tensor(heads, dtype=torch.int64)}
+    store, names = prepared.stores.train, []
+    if prepared.kind == "images":
+        chosen = balanced(store.targets, len(prepared.classes), SHEET_IMAGES)
+        tensors |= {
+            "sheet/images": for_eyes(store.gather(chosen).inputs),
+            "sheet/labels": store.targets[chosen].clone(),
+        }
+        names = [prepared.name("train", position) for position in chosen.tolist()]
+        if is_augmented:
+            batch = store.gather(chosen[:AUGMENTED_IMAGES])
+            versions = [for_eyes(pipeline.augment(batch, epoch)) for epoch in range(AUGMENTED_TIMES)]
+            tensors["augmented/before"] = for_eyes(batch.inputs)
+            tensors["augmented/after"] = torch.stack(versions, dim=1)  # (m, r, H, W, C)
+    elif prepared.input_shape == (2,):
+        batch = store.gather(torch.arange(min(len(store), MOST_POINTS)))
+        tensors |= {"points/inputs": batch.inputs.float(), "points/labels": batch.targets}
+    write_tensors(folder.samples, tensors, {"names": json.dumps(names)})
+
+
+def keep_predictions(folder: RunFolder, prepared: Prepared, probabilities: Mapping[str, Tensor]) -> None:
+    """Store the class probabilities (N, K) of val and test, and the val images that a person should look at.
+
+    Raises:
+        RunInvalid: the disk is full or may not be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
+    for split, values in probabilities.items():
+        store = getattr(prepared.stores, split)
+        tensors |= {f"{split}/probabilities": values, f"{split}/targets": store.targets}
+        names[f"{split}_names"] = json.dumps([prepared.name(split, position) for position in range(len(store))])
+    if "val" in probabilities and prepared.stores.val is not None and prepared.kind == "images":
+        val = prepared.stores.val
+        chosen = torch.from_numpy(shown(probabilities["val"].numpy(), val.targets.numpy()))
+        tensors["val/shown_index"] = chosen
+        if len(chosen):
+            tensors["val/shown_images"] = for_eyes(val.gather(chosen).inputs)
+    write_tensors(folder.predictions, tensors, names)
+
+
+def balanced(targets: Tensor, num_classes: int, most: int) -> Tensor:
+    """Return positions of at most `most` samples, the same number of each class while there are any, class by class.
+
+    >>> balanced(torch.tensor([0, 0, 0, 1]), 2, 4)
+    tensor([0, 1, 3])
+    """
+    each = max(1, most // num_classes)
+    by_class = [(targets == label).nonzero().flatten()[:each] for label in range(min(num_classes, most))]
+    return torch.cat(by_class)
+
+
+def for_eyes(images: Tensor) -> Tensor:
+    """Return (N, C, H, W) images of any kind as (N, h, w, 1 or 3) uint8, small enough to look at many."""
+    if images.dtype != torch.uint8:
+        low, high = images.amin(), images.amax()
+        images = ((images - low) / (high - low).clamp_min(1e-12) * 255).round().to(torch.uint8)
+    if images.shape[1] not in (1, 3):
+        images = images[:, :1]
+    pixels = images.permute(0, 2, 3, 1).contiguous()
+    height, width = pixels.shape[1:3]
+    if max(height, width) <= LARGEST_SIDE:
+        return pixels
+    ratio = LARGEST_SIDE / max(height, width)
+    size = max(1, round(height * ratio)), max(1, round(width * ratio))
+    return torch.from_numpy(np.stack([resize(image, *size) for image in pixels.numpy()]))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file so that a reader sees the old file or the new one, never half of it.
+
+    Raises:
+        RunInvalid: the disk is full or may not be written.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata=dict(metadata))
+        sync(aside)
+        aside.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise RunInvalid(f"{path} cannot be written: {error}: free some space or choose another disk") from None

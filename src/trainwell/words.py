@@ -1,0 +1,130 @@
+"""What a run says in words when it begins and when it has ended: a few lines that a person can act on."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainwell.core.choice import Choice
+from trainwell.core.recipe import Recipe, decided
+from trainwell.core.stats import Interval
+from trainwell.metrics import Metrics
+from trainwell.train.reporter import StartReport
+from trainwell.train.run import Run
+
+MARGIN = 10  # characters; the word at the beginning of a line stands in them
+WEAKEST = 3  # classes that are named at the end
+UNBALANCED = 3.0  # the most frequent class over the rarest, from which it is said
+
+
+def opening(report: StartReport) -> Iterator[str]:
+    """Say what was found and decided, a line for each part of the run."""
+    recipe, reasons = report.recipe, {choice.field: choice.reason for choice in report.choices}
+    length = f"{recipe.length.epochs} epochs = {report.steps:,} steps"
+    optimizer, schedule = decided(recipe.optimizer), decided(recipe.schedule)
+    rate = f" lr {optimizer.options['lr']:g}" if "lr" in optimizer.options else ""
+    training = f"{optimizer.name}{rate}, {schedule.name}, batches of {recipe.batch.size}, {length}"
+    machine = recipe.machine
+    where = f"{machine.device}, {machine.precision}" + (f", {_counted(decided(machine.threads), 'thread')}")
+    yield _line("data", describe_data(report.data))
+    yield _line("network", f"{decided(recipe.model)}, {report.weights:,} weights", reasons.get("model"))
+    yield _line("changes", _changes(recipe), reasons.get("augmentation"))
+    yield _line("training", training, reasons.get("length.epochs"))
+    yield _line("machine", where, reasons.get("machine.precision"))
+    yield _line("reasons", f"for all {len(report.choices)} automatic choices: {report.path / 'machine.json'}")
+
+
+def describe_data(data: Mapping[str, Any]) -> str:
+    """Say what the samples are, how many, and how they are split.
+
+    >>> describe_data({"kind": "features", "input_shape": [2], "classes": ["a", "b"], "samples": {"train": 9, "val": 1},
+    ...     "counts": {"train": {"a": 4, "b": 5}, "val": {"a": 1, "b": 0}}})
+    '10 samples of 2 features in 2 classes: 9 train, 1 val'
+    """
+    shape, samples = data["input_shape"], data["samples"]
+    total = sum(samples.values())
+    if data["kind"] == "images":
+        channels, height, width = shape
+        colour = {1: "grey ", 3: "colour "}.get(channels, f"{channels}-channel ")
+        what = f"{total:,} {colour}images of {width}x{height}"
+    else:
+        what = f"{total:,} samples of {_counted(shape[0], 'feature')}"
+    splits = ", ".join(f"{count:,} {name}" for name, count in samples.items())
+    return f"{what} in {len(data['classes'])} classes{_balance(data['counts'])}: {splits}"
+
+
+def _balance(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Say which classes are rare, where they are."""
+    by_class: dict[str, int] = {}
+    for split in counts.values():
+        for name, count in split.items():
+            by_class[name] = by_class.get(name, 0) + count
+    rare, most = min(by_class, key=by_class.__getitem__), max(by_class, key=by_class.__getitem__)
+    if by_class[most] < UNBALANCED * max(by_class[rare], 1):
+        return ""
+    return f" ({by_class[most]:,} of {most}, only {by_class[rare]:,} of {rare})"
+
+
+def _changes(recipe: Recipe) -> str:
+    names = ", ".join(_short(choice) for choice in decided(recipe.augmentation))
+    return names or "none: every epoch sees the samples as they are"
+
+
+def _short(choice: Choice) -> str:
+    """Write a member with its most telling options."""
+    return str(choice) if len(str(choice)) < 60 else choice.name
+
+
+def closing(run: Run) -> Iterator[str]:
+    """Say how good the classifier is, how sure that is, how long it took, where the page is, and what to do next."""
+    metrics = run.metrics
+    for split, found in (("test", run.test), ("val", run.val)):
+        if found is not None:
+            unseen = "never trained or chosen on" if split == "test" else "not trained on"
+            where = f"{_counted(found.count, 'sample')} {unseen}"
+            yield _line(split, f"{found.accuracy:.2%} right ({_between(found.interval)}), {where}")
+    if run.test is None and run.val is None:
+        yield _line("test", "nothing was held out, so nobody knows how good it is: bring a val or a test split")
+    if metrics is not None:
+        yield from _weakest(metrics)
+    yield _line("took", f"{_seconds(run.seconds)} for {_counted(run.epochs, 'epoch')}")
+    yield _line("report", str(run.path / "report.html"))
+    path = shlex.quote(str(run.path))
+    yield _line("next", f"trainwell predict {path} FILES…    trainwell evaluate {path} SOURCE")
+
+
+def _weakest(metrics: Metrics) -> Iterator[str]:
+    """Name the classes that are missed most."""
+    missed = [each for each in metrics.per_class if each.support and each.recall.value < 1]
+    missed.sort(key=lambda each: each.recall.value)
+    if missed and len(metrics.classes) > 1:
+        words = ", ".join(f"{each.name} {each.recall.value:.0%} of {each.support}" for each in missed[:WEAKEST])
+        yield _line("weakest", f"found least often: {words}")
+
+
+def _between(interval: Interval) -> str:
+    return f"95 % interval {interval.low:.2%} to {interval.high:.2%}"
+
+
+def _seconds(seconds: float) -> str:
+    """Say a duration.
+
+    >>> _seconds(12.34), _seconds(200)
+    ('12.3 s', '3 min 20 s')
+    """
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def _counted(count: int, noun: str) -> str:
+    """Say so many of something.
+
+    >>> _counted(1, "epoch"), _counted(2_000, "epoch")
+    ('1 epoch', '2,000 epochs')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _line(word: str, text: str, reason: str | None = None) -> str:
+    return f"{word:<{MARGIN}}{text}" + (f" ({reason})" if reason else "")
