@@ -37,7 +37,8 @@ def test_a_short_line_is_not_thinned() -> None:
 def test_smoothing_is_the_plain_mean_of_the_neighbours() -> None:
     values = np.random.default_rng(0).normal(size=50)
     found = smooth(Series(np.arange(50), values), 7).values
-    expected = [values[max(0, n - 3) : n + 4].mean() for n in range(50)]
+    reach = [min(3, n, 49 - n) for n in range(50)]
+    expected = [values[n - r : n + r + 1].mean() for n, r in enumerate(reach)]
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 

@@ -102,7 +102,7 @@ class Writer:
         names = {}
         for split in splits:
             targets = np.tile(np.arange(len(self.classes)), each)
-            scores = self.random.normal(size=(len(targets), len(self.classes))) + 4 * np.eye(len(self.classes))[targets]
+            scores = self.random.normal(size=(len(targets), len(self.classes))) + 2 * np.eye(len(self.classes))[targets]
             powers = np.exp(scores)
             tensors[f"{split}/probabilities"] = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
             tensors[f"{split}/targets"] = targets

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from trainwell.core.record import Reading
 from trainwell.errors import RunInvalid
@@ -117,7 +119,7 @@ def test_a_run_that_died_says_what_is_missing_and_how_to_go_on(writer: Callable[
     assert "ended without saying why, after 2 epochs and 20 steps" in page.words
     assert "Missing, because they are made at the end of a run" in page.words
     assert "trainwell resume" in page.words
-    assert "were classified correctly after epoch 2" in page.words
+    assert "of 18 val images were classified correctly after epoch 2" in page.words
     assert "trainwell predict" not in page.words
 
 
@@ -186,7 +188,7 @@ def test_with_many_classes_the_page_stays_small(writer: Callable[..., Any]) -> N
     path = write_report(made.folder.path)
     assert path.stat().st_size < 6_000_000
     words = Elements(path.read_text("utf-8")).words
-    assert "Of 300 classes, the 20 with the most mistakes are drawn." in words
+    assert "Of 300 classes, the 20 with the most frequent mistakes are drawn." in words
     assert "The classes with the lowest F1 stand first." in words
 
 
@@ -200,3 +202,11 @@ def test_the_page_is_replaced_whole(finished: Any) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Any) -> None:
     with pytest.raises(RunInvalid, match="is not a run folder"):
         write_report(tmp_path)
+
+
+def test_probabilities_that_are_none_are_named_and_left_out(finished: Any) -> None:
+    path = finished.folder.predictions
+    save_file({"test/probabilities": np.full((4, 3), np.nan), "test/targets": np.zeros(4, dtype=np.int64)}, path)
+    page = page_of(finished)
+    assert "probabilities must be finite" in page.words
+    assert "quality" not in [attributes["id"] for attributes in page.of("section")]

@@ -103,8 +103,8 @@ class Classifier:
         return scores
 
     def probabilities(self, samples: Tensor) -> Tensor:
-        """Return the softmax of `logits`: (N, K), each row sums to 1."""
-        return self.logits(samples).softmax(1)
+        """Return the softmax of `logits` at the temperature of the classifier: (N, K), each row sums to 1."""
+        return (self.logits(samples) / self.contract.temperature).softmax(1)
 
     def _predict_sources(
         self, sources: list[Source], threshold: float, batch_size: int, *, skip_bad: bool

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 from pydantic import BaseModel, ConfigDict
 
 from trainwell.core.choice import Choice
@@ -24,6 +24,7 @@ class Contract(BaseModel):
         dtype: of the samples before preprocessing.
         is_streamed: whether samples came from a Dataset that streams; they are then taken as they are, never rescaled.
         files: the user's own files with their SHA-256.
+        temperature: that scores are divided by, so that confidences are honest; fitted on val.
 
     >>> contract = Contract(model="logistic", preprocessing="none", input_shape=(4,), classes=("a", "b"))
     >>> Contract.model_validate_json(contract.model_dump_json()) == contract
@@ -40,6 +41,7 @@ class Contract(BaseModel):
     dtype: Dtype = "float32"
     is_streamed: bool = False
     files: Mapping[str, str] = {}
+    temperature: Annotated[float, Gt(0)] = 1.0
 
     @property
     def takes_images(self) -> bool:

@@ -10,7 +10,17 @@ import torch
 
 from trainwell.errors import OptionInvalid
 
-REPORTED_PACKAGES = ("trainwell", "torch", "numpy", "pillow", "simplejpeg", "safetensors", "pydantic", "scikit-learn")
+REPORTED_PACKAGES = (
+    "trainwell",
+    "torch",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "safetensors",
+    "pydantic",
+    "scikit-learn",
+    "plotly",
+)
 
 # Multiply-adds of a batch's forward pass from which bfloat16 pays. Measured on 2 Zen cores with AVX512-BF16, a training
 # step of the small ConvNet against float32: 1.6e8 1.1 times as fast, 6.6e8 1.6 times, 3.7e9 1.8 times.

@@ -6,12 +6,14 @@ Works on arrays, without torch: the report and the web page use it on stored pre
 from trainwell.metrics.calibration import Calibration, Coverage, calibration, coverage
 from trainwell.metrics.cases import least_certain, likely_label_errors, most_wrong, shown
 from trainwell.metrics.summary import ClassMetrics, Metrics, measure
+from trainwell.metrics.temperature import at_temperature, temperature
 
 __all__ = [
     "Calibration",
     "ClassMetrics",
     "Coverage",
     "Metrics",
+    "at_temperature",
     "calibration",
     "coverage",
     "least_certain",
@@ -19,4 +21,5 @@ __all__ = [
     "measure",
     "most_wrong",
     "shown",
+    "temperature",
 ]

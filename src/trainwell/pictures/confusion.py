@@ -19,7 +19,7 @@ def confusion_matrix(confusion: Integers, classes: Sequence[str]) -> go.Figure:
     """Draw counts by class (row) and answer (column); right answers are grey and mistakes purple.
 
     The strength of a colour is the share of its row, on a scale of its own for right answers and for mistakes.
-    Of more than 20 classes those with the most mistakes are drawn.
+    Of more than 20 classes those of the most frequent mistakes are drawn.
 
     Args:
         confusion: (K, K) samples by class (row) and answer (column).
@@ -71,15 +71,18 @@ def _count(place: tuple[int, int], count: int) -> dict[str, Any]:
 
 
 def most_confused(confusion: Integers) -> list[int]:
-    """Return the classes to draw, in their order: all up to 20, else those with the most mistakes either way.
+    """Return the classes to draw, in their order: all up to 20, else those of the most frequent mistakes.
 
     >>> most_confused(np.eye(3, dtype=int))
     [0, 1, 2]
     """
     if len(confusion) <= MOST_CLASSES:
         return list(range(len(confusion)))
-    wrong = confusion.sum(axis=0) + confusion.sum(axis=1) - 2 * np.diag(confusion)
-    return sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
+    kept: list[int] = []
+    for given, answer, _ in frequent_mistakes(confusion, MOST_CLASSES * MOST_CLASSES):
+        kept += [number for number in (given, answer) if number not in kept]
+    rest = [number for number in range(len(confusion)) if number not in kept]
+    return sorted([*kept, *rest][:MOST_CLASSES])
 
 
 def frequent_mistakes(confusion: Integers, n: int = 5) -> list[tuple[int, int, int]]:

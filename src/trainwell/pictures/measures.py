@@ -46,6 +46,8 @@ def measure_over_steps(
         )
     if is_log:
         shown.update_yaxes(type="log", tickformat=".1~e", nticks=5)
+    elif values.min() >= 0:
+        shown.update_yaxes(rangemode="tozero")
     shown.update_layout(showlegend=len(chosen) > 1, margin_t=58 if len(chosen) > 1 else 32)
     return shown
 

@@ -80,12 +80,13 @@ def window_of(series: Series) -> int:
 
 
 def smooth(series: Series, window: int) -> Series:
-    """Return the mean of the `window` values around each one; fewer at the two ends, never padded.
+    """Return the mean of the `window` values around each one; near the two ends of as many as lie on both sides.
 
     >>> smooth(Series(np.arange(3), np.array([0.0, 3.0, 6.0])), 3).values.tolist()
-    [1.5, 3.0, 4.5]
+    [0.0, 3.0, 6.0]
     """
-    half, count = window // 2, len(series)
+    count, place = len(series), np.arange(len(series))
+    half = np.minimum(window // 2, np.minimum(place, count - 1 - place))  # lopsided means would bend the ends
     sums = np.concatenate(([0.0], np.cumsum(series.values)))
-    low, high = np.maximum(np.arange(count) - half, 0), np.minimum(np.arange(count) + half + 1, count)
+    low, high = place - half, place + half + 1
     return Series(series.steps, (sums[high] - sums[low]) / (high - low), series.left_out)

@@ -88,11 +88,15 @@ def figure(x_title: str, y_title: str, *, height: int = 300) -> go.Figure:
 def label(name: str, longest: int = LONGEST_LABEL) -> str:
     """Return a user's words for Plotly, which reads a little HTML: escaped, on one line, and cut where long.
 
+    The middle is cut: names of one family often differ at their end.
+
     >>> label("<b>cats</b>"), label("a very long name of a class")
-    ('&lt;b&gt;cats&lt;/b&gt;', 'a very long nam…')
+    ('&lt;b&gt;cats&lt;/b&gt;', 'a very lo… class')
     """
     line = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return escape(line if len(line) <= longest else line[: longest - 1] + "…", quote=False)
+    tail = longest * 2 // 5
+    cut = f"{line[: longest - 1 - tail]}…{line[len(line) - tail :]}"
+    return escape(line if len(line) <= longest else cut, quote=False)
 
 
 def translucent(color: str, opacity: float) -> str:

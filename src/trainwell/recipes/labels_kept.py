@@ -60,7 +60,7 @@ class LabelProbe:
 
     Args:
         prepared: images; the networks learn from its train split and are asked about its val split, or about a
-            quarter of train where there is none.
+            quarter of train, one image at least, where there is none.
         seed: of the run; the answers are a function of data and seed.
     """
 
@@ -70,8 +70,9 @@ class LabelProbe:
         self.num_classes = len(prepared.classes)
         train, val = prepared.stores.train, prepared.stores.val
         order = Chance(seed, "label probe").permutation(0, len(train))
-        held = order[: len(train) // 4] if val is None else torch.arange(len(val))
-        rest = order if val is not None else order[len(train) // 4 :]
+        apart = max(1, len(train) // 4)
+        held = order[:apart] if val is None else torch.arange(len(val))
+        rest = order if val is not None else order[apart:]
         self.train = Sample.of(train, rest[:MOST_TRAIN])
         self.held = Sample.of(train if val is None else val, held[:MOST_HELD])
         pixels = _small(self.train.raw)
@@ -171,9 +172,17 @@ class LabelProbe:
 
 
 def _surely(values: Tensor) -> tuple[float, float]:
-    """Return the mean of (N,) values and the lower end of its 95 % interval."""
-    error = float(values.std(correction=0)) / math.sqrt(len(values))
-    return float(values.mean()), float(values.mean()) - 1.96 * error
+    """Return the mean of (N,) values in [-1, 1] and the lower end of its 95 % interval.
+
+    Two values of 1 and two of the least are added for the interval, so that a few values that happen to agree
+    prove nothing.
+
+    Source: Agresti & Coull 1998, "Approximate is better than exact for interval estimation of binomial proportions".
+    """
+    least = min(0.0, float(values.min()))
+    more = torch.cat([values, torch.tensor([1.0, 1.0, least, least])])
+    error = float(more.std(correction=0)) / math.sqrt(len(more))
+    return float(values.mean()), float(more.mean()) - 1.96 * error
 
 
 def _small(raw: Tensor) -> Tensor:

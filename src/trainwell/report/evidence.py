@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from trainwell.core.record import Measure, Reading, read_lines, read_measures, read_readings
 from trainwell.errors import RunDamaged
+from trainwell.metrics.checking import checked
 from trainwell.pictures.series import Series, history
 from trainwell.train.events import Event, read_events
 from trainwell.train.folder import RunFolder
@@ -175,11 +176,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
 
 
 def answers_of(tensors: Mapping[str, Array], about: Mapping[str, str]) -> dict[str, Answers]:
-    """Return the answers by split; names that are missing become positions."""
+    """Return the answers by split; names that are missing become positions.
+
+    Raises:
+        ShapeError, DataInvalid: they are no probabilities of classes.
+    """
     found = {}
     for split in ("val", "test"):
         if f"{split}/probabilities" in tensors and len(tensors[f"{split}/probabilities"]):
-            probabilities, targets = tensors[f"{split}/probabilities"], tensors[f"{split}/targets"]
+            probabilities, targets = checked(tensors[f"{split}/probabilities"], tensors[f"{split}/targets"])
             names = json.loads(about.get(f"{split}_names", "[]")) or [f"sample {n}" for n in range(len(targets))]
             found[split] = Answers(split, probabilities, targets, tuple(names))
     return found

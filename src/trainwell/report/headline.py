@@ -99,8 +99,11 @@ def _claim_so_far(evidence: Evidence) -> tuple[str, str, str]:
     series = evidence.readings.get("val/accuracy", {}).get("")
     if series is None or not len(series):
         return "", "No accuracy was measured yet.", ""
-    claim = f"of the val {noun_of(evidence)}s were classified correctly after epoch {len(series)}"
-    return percent(float(series.values[-1])), claim, "This is no final number: the run has not reached its end."
+    count, accuracy = int(evidence.data.get("samples", {}).get("val", 0)), float(series.values[-1])
+    many = f"{count:,} val {noun_of(evidence)}s" if count else f"the val {noun_of(evidence)}s"
+    doubt = f"95 % interval {span(share(round(accuracy * count), count))}. " if count else ""
+    claim = f"of {many} were classified correctly after epoch {len(series)}"
+    return percent(accuracy), claim, f"{doubt}This is no final number: the run has not reached its end."
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:

@@ -86,8 +86,8 @@ def _timing(evidence: Evidence) -> list[Chart]:
             "speed",
             "Speed",
             figure,
-            caption=f"How many train {noun} went through each second of an epoch; dips are other work on the machine"
-            f" or evaluation. {words}",
+            caption=f"How many train {noun} went through each second of an epoch, without evaluation; a dip is other"
+            f" work on the machine. {words}",
             alt=f"Train {noun} per second, median {np.median(rates.values):,.0f}.",
         )
     ]

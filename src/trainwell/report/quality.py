@@ -162,7 +162,9 @@ def _confusion(metrics: Metrics, answers: Answers) -> Chart:
     wrong = metrics.count - int(np.trace(metrics.confusion))
     size = len(metrics.classes)
     which = (
-        "" if size <= MOST_CLASSES else f" Of {size:,} classes, the {MOST_CLASSES} with the most mistakes are drawn."
+        ""
+        if size <= MOST_CLASSES
+        else f" Of {size:,} classes, the {MOST_CLASSES} with the most frequent mistakes are drawn."
     )
     return chart(
         "confusion",

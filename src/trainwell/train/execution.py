@@ -1,20 +1,21 @@
 """The training of one built job in its folder: checkpoints on the way, and what is stored at the end or on failure."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 
 import torch
 from torch import Tensor
 
-from trainwell import classifier
-from trainwell.classifier.contract import Contract
+from trainwell.classifier import Contract
+from trainwell.classifier import save as save_classifier
 from trainwell.core.recipe import Recipe, decided
 from trainwell.core.record import Journal, Measure, Reading, Record
 from trainwell.data.prepare import Prepared
 from trainwell.data.resize import ImageForm
 from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid
+from trainwell.metrics import at_temperature, temperature
 from trainwell.train.build import Job
 from trainwell.train.checkpoint import load_newest, save
 from trainwell.train.evaluate import Evaluation
@@ -38,8 +39,8 @@ EPOCH_PAUSE_SECONDS = 5.0  # least time between checkpoints at the end of an epo
 CHECKPOINT_SHARE = 0.02  # share of training time that checkpoints may take
 
 
-def contract_of(recipe: Recipe, prepared: Prepared) -> Contract:
-    """Return what the classifier of a run is, apart from its numbers."""
+def contract_of(recipe: Recipe, prepared: Prepared, *, temperature: float) -> Contract:
+    """Return what the classifier of a run is, apart from its weights."""
     form = prepared.summary["form"]
     inputs = prepared.stores.train.gather(torch.zeros(1, dtype=torch.int64)).inputs
     return Contract(
@@ -51,6 +52,7 @@ def contract_of(recipe: Recipe, prepared: Prepared) -> Contract:
         dtype="uint8" if inputs.dtype == torch.uint8 else "float32",
         is_streamed=isinstance(prepared.stores.train, StreamStore),
         files=recipe.files,
+        temperature=temperature,
     )
 
 
@@ -181,18 +183,24 @@ class Execution:
             probabilities[name] = torch.cat(kept).cpu()
             values = {"loss": found[name].loss, "accuracy": found[name].accuracy}
             self.record.append(Reading(loop.progress.step, f"final/{name}/{key}", v) for key, v in values.items())
-        keep_predictions(self.folder, self.prepared, probabilities)
-        preprocessing = job.evaluation_pipeline.preprocessing
-        contract = contract_of(job.recipe, self.prepared)
-        classifier.save(
-            self.folder.classifier,
-            model=loop.reported_model,
-            preprocessing=preprocessing,
-            contract=contract,
-            code=self.folder.code,
-        )
+        self._deliver(probabilities)
         seconds = time.perf_counter() - self.begun
         self.timing.append([{"finished": loop.progress.step, "seconds": round(seconds, 3)}])
         epochs = loop.progress.epoch
         val, test = found.get("val"), found.get("test")
         return Run(self.folder.path, job.recipe, job.classes, epochs, seconds, val, test, loop.reported_model)
+
+    def _deliver(self, probabilities: Mapping[str, Tensor]) -> None:
+        """Make confidences honest by what val shows, and store the predictions and the classifier."""
+        val, degree = self.prepared.stores.val, 1.0
+        if val is not None:
+            degree = temperature(probabilities["val"].numpy(), val.targets.numpy())
+        honest = {name: torch.from_numpy(at_temperature(p.numpy(), degree)) for name, p in probabilities.items()}
+        keep_predictions(self.folder, self.prepared, honest)
+        save_classifier(
+            self.folder.classifier,
+            model=self.loop.reported_model,
+            preprocessing=self.job.evaluation_pipeline.preprocessing,
+            contract=contract_of(self.job.recipe, self.prepared, temperature=degree),
+            code=self.folder.code,
+        )

@@ -49,7 +49,8 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
         }
         names = [prepared.name("train", position) for position in chosen.tolist()]
         if is_augmented:
-            batch = store.gather(chosen[:AUGMENTED_IMAGES])
+            spread = torch.linspace(0, len(chosen) - 1, min(AUGMENTED_IMAGES, len(chosen))).long()
+            batch = store.gather(chosen[spread])
             versions = [for_eyes(pipeline.augment(batch, epoch)) for epoch in range(AUGMENTED_TIMES)]
             tensors["augmented/before"] = for_eyes(batch.inputs)
             tensors["augmented/after"] = torch.stack(versions, dim=1)  # (m, r, H, W, C)
