@@ -21,13 +21,13 @@ def trusted_confidence(run: Path) -> float:
     """Return the lowest confidence from which the answers on the val split are right often enough; 1 if none is."""
     with safe_open(run / "predictions.safetensors", "np") as file:
         found = coverage(file.get_tensor("val/probabilities"), file.get_tensor("val/targets"))
-    return float(min(found.thresholds[found.accuracy >= WANTED], default=1.0))
+    return float(min(found.threshold[found.accuracy >= WANTED], default=1.0))
 
 
-def main(folder: str, images: str, epochs: str | int = "auto") -> None:
+def main(folder: str, images: str, epochs: int | None = None) -> None:
     """Train, look at how good it is, deploy, and answer for new images."""
     # Network, image size, augmentation, rate and length are chosen from the data; machine.json has the reasons.
-    run = tw.fit(folder, set={"length.epochs": epochs})
+    run = tw.fit(folder, epochs=epochs)
 
     # How good, and how sure that is: on the test split, which took no part in training or in choosing anything.
     metrics = run.metrics
@@ -51,4 +51,4 @@ def main(folder: str, images: str, epochs: str | int = "auto") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:3], *map(int, sys.argv[3:4]))

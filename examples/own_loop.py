@@ -26,12 +26,10 @@ BATCH, TEST = 64, 359
 
 def main(epochs: int = 12) -> None:
     """Train on digits and say how good the averaged network is."""
-    pixels, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(pixels / 16 * 255).round().to(torch.uint8).view(-1, 1, 8, 8)
-    targets = torch.from_numpy(labels)
+    pixels, labels = map(torch.from_numpy, load_digits(return_X_y=True))
+    images = (pixels / 16 * 255).round().to(torch.uint8).view(-1, 1, 8, 8)
     generator = torch.manual_seed(0)
-    order = torch.randperm(len(images), generator=generator)
-    test, train = order[:TEST], order[TEST:]
+    test, train = torch.randperm(len(images), generator=generator).split([TEST, len(images) - TEST])
 
     # Preprocessing is fitted on the training images alone, and the same object serves both pipelines.
     scale = standardize()
@@ -46,7 +44,7 @@ def main(epochs: int = 12) -> None:
     average = EMA(model, decay=0.98)
     for epoch in range(epochs):
         for chosen in train[torch.randperm(len(train), generator=generator)].split(BATCH):
-            batch = change(Batch(images[chosen], targets[chosen], chosen), epoch)
+            batch = change(Batch(images[chosen], labels[chosen], chosen), epoch)
             loss = smooth_cross_entropy(model(batch.inputs), batch.targets, smoothing=0.1).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -54,8 +52,8 @@ def main(epochs: int = 12) -> None:
             multiplier.step()
             average.update()
     with torch.no_grad():
-        scores = average.model(keep(Batch(images[test], targets[test], test), 0).inputs)
-    print(measure(scores.softmax(1).numpy(), targets[test].numpy(), [str(digit) for digit in range(10)]))
+        scores = average.model(keep(Batch(images[test], labels[test], test), 0).inputs)
+    print(measure(scores.softmax(1).numpy(), labels[test].numpy(), [str(digit) for digit in range(10)]))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> None:
     answers = classifier.predict(asked.files, threshold=asked.threshold, skip_bad=True)
     for answer in answers:
         second = f", then {answer.top(2)[1][0]}" if len(classifier.classes) > 1 else ""
-        print(f"{answer.name}: {answer.label or 'do not know'} ({answer.confidence:.0%}{second})")
+        print(f"{answer.name}: {answer.label or 'unsure'} ({answer.confidence:.0%}{second})")
     for bad in answers.skipped:
         print(f"left out: {bad}")
     if asked.csv is not None:

@@ -27,7 +27,8 @@ class Evaluated:
         metrics: every metric with its interval.
         predictions: of every sample, in the order of the source.
         targets: (N,) int64 class ids, in the classifier's order of classes.
-        notes: what a reader must know: which part was taken, classes without samples, samples seen in training.
+        notes: what a reader must know: which part was taken, classes without samples, samples seen in training;
+            what the numbers themselves need is in `metrics.notes`.
     """
 
     metrics: Metrics
@@ -63,9 +64,9 @@ def evaluate_samples(
     notes += [*samples.notes, *_seen_in_training(samples, trained_on)]
     absent = [name for label, name in enumerate(classifier.classes) if not (targets == label).any()]
     if absent:
-        notes.append(f"no samples of {first_rows(absent)}: averages over classes leave them out")
+        notes.append(f"there are no samples of {first_rows(absent)}")
     metrics = measure(predictions.probabilities, targets, classifier.classes)
-    return Evaluated(metrics, predictions, targets, (*notes, *metrics.notes))
+    return Evaluated(metrics, predictions, targets, tuple(notes))
 
 
 def _take_part(samples: Samples, part: Part) -> tuple[Samples, list[str]]:

@@ -252,6 +252,8 @@ def _values(words: Mapping[str, Any], given_model: nn.Module | None) -> dict[str
     for path in ("augmentation", "probes"):
         if isinstance(values.get(path), str):
             values[path] = [values[path]]
+    if values.get("augmentation") == ["auto"]:
+        values["augmentation"] = "auto"
     return {path: str(v) if isinstance(v, (Choice, torch.device)) else v for path, v in values.items()}
 
 

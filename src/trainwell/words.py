@@ -24,7 +24,7 @@ def opening(report: StartReport) -> Iterator[str]:
     rate = f" lr {optimizer.options['lr']:g}" if "lr" in optimizer.options else ""
     training = f"{optimizer.name}{rate}, {schedule.name}, batches of {recipe.batch.size}, {length}"
     machine = recipe.machine
-    where = f"{machine.device}, {machine.precision}" + (f", {_counted(decided(machine.threads), 'thread')}")
+    where = f"{machine.device}, {machine.precision}, {_counted(decided(machine.threads), 'thread')}"
     yield _line("data", describe_data(report.data))
     yield _line("network", f"{decided(recipe.model)}, {report.weights:,} weights", reasons.get("model"))
     yield _line("changes", _changes(recipe), reasons.get("augmentation"))

@@ -54,7 +54,8 @@ def evaluate(
     for note in found.notes:
         print(f"note: {note}")
     if as_json:
-        print_json({"run": str(run), "source": source, "notes": list(found.notes), **found.metrics.to_plain()})
+        notes = [*found.notes, *found.metrics.notes]
+        print_json({"run": str(run), "source": source, **found.metrics.to_plain(), "notes": notes})
 
 
 def report(run: RunPath, as_json: Json = False, debug: Debug = False) -> None:

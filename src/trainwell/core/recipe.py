@@ -318,7 +318,7 @@ def _set_path(plain: Any, keys: list[str], value: Any, path: str) -> None:
 
 
 def _complete(choice: Choice, kind: str, field: str, faults: list[str]) -> Choice:
-    if choice.is_own or is_open(choice):
+    if choice.is_own or (is_open(choice) and field in SINGLE_MEMBERS):
         return choice
     try:
         options = SHELVES[kind][choice.name].parse_options(choice.options)

@@ -6,15 +6,17 @@ the rules are worth, beside one fixed default on many data sets, stands with its
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
-from trainwell.core.recipe import Recipe, decided, is_open
+from trainwell.core.recipe import MEMBER_FIELDS, Recipe, decided, is_open
+from trainwell.core.shelves import SHELVES
 from trainwell.data.augmentation.geometry import Affine, HorizontalFlip, VerticalFlip
 from trainwell.data.prepare import Prepared
+from trainwell.errors import RecipeInvalid, did_you_mean
 from trainwell.models.convnet import LEAST_SIDE
 from trainwell.recipes.labels_kept import LabelProbe
 from trainwell.recipes.work import Work
@@ -70,13 +72,32 @@ class Plan:
     def choose(self, field: str, value: Any, reason: str) -> None:
         """Decide a field, if it is open; options that the user gave to `auto` stay."""
         if self.is_open(field):
-            asked = getattr(getattr(self.recipe, field, None), "options", {})
+            asked = self.asked(field)
             if asked:
                 chosen = Choice.model_validate(value)
+                _refuse_unknown(field, chosen.name, asked, reason)
                 value = {"name": chosen.name, **chosen.options, **asked}
                 reason = f"{reason}; {', '.join(asked)} asked for"
             self.recipe = self.recipe.with_values({field: value})
-            self.choices.append(AutoChoice(field, value, reason))
+            shown = str(Choice.model_validate(value)) if isinstance(value, dict) else value
+            self.choices.append(AutoChoice(field, shown, reason))
+
+    def asked(self, field: str) -> Mapping[str, Any]:
+        """Return the options that whatever is chosen for a field shall have: `auto:lr=0.1`."""
+        value = getattr(self.recipe, field, None)
+        return value.options if isinstance(value, Choice) else {}
+
+
+def _refuse_unknown(field: str, name: str, asked: Mapping[str, Any], reason: str) -> None:
+    card = SHELVES[MEMBER_FIELDS[field]][name]
+    for option in asked:
+        if option not in card.options:
+            raise RecipeInvalid(
+                [
+                    f"{field}: {name} was chosen ({reason}), and it has no option"
+                    f" {option!r}{did_you_mean(option, card.options)}; leave the option out, or name the {field} too"
+                ]
+            )
 
 
 def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tuple[Recipe, list[AutoChoice]]:
@@ -95,7 +116,8 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
     plan = Plan(recipe)
     plan.choose("preprocessing", "standardize", "each channel or feature gets mean 0 and deviation 1, fitted on train")
     count = len(prepared.stores.train)
-    plan.choose("batch.size", _batch_size(count), f"{count} training samples in about {STEPS_AN_EPOCH} steps or more")
+    bounds = f"about {STEPS_AN_EPOCH} steps an epoch, with batches of {LEAST_BATCH} to {MOST_BATCH}"
+    plan.choose("batch.size", _batch_size(count), f"{count:,} training samples; {bounds}")
     is_tiny = prepared.kind == "images" and min(prepared.input_shape[1:]) < TINY_SIDE
     aimed = AIMED_TINY_STEPS if is_tiny else AIMED_STEPS
     wanted = _wanted_epochs(plan.recipe, count, aimed)
@@ -107,9 +129,7 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
         plan.choose("augmentation", [], "there are none for features")
     _choose_training(plan)
     if plan.recipe.length.minutes is None:
-        steps = math.ceil(count / decided(plan.recipe.batch.size))
-        bounds = f"between {LEAST_EPOCHS} and {MOST_EPOCHS} epochs"
-        plan.choose("length.epochs", wanted, f"about {aimed} steps, {steps} an epoch, {bounds}")
+        plan.choose("length.epochs", wanted, _length_reason(plan.recipe, count, aimed))
     return plan.recipe.validate_shelves(), plan.choices
 
 
@@ -125,6 +145,16 @@ def _wanted_epochs(recipe: Recipe, count: int, aimed: int) -> int:
     return min(MOST_EPOCHS, max(LEAST_EPOCHS, round(aimed / math.ceil(count / decided(recipe.batch.size)))))
 
 
+def _length_reason(recipe: Recipe, count: int, aimed: int) -> str:
+    steps = math.ceil(count / decided(recipe.batch.size))
+    words = f"{steps:,} step{'' if steps == 1 else 's'} an epoch"
+    if aimed / steps > MOST_EPOCHS:
+        return f"{words}, and samples seen more than {MOST_EPOCHS} times teach little more"
+    if aimed / steps < LEAST_EPOCHS:
+        return f"{words}, and every sample should be seen {LEAST_EPOCHS} times"
+    return f"{words}, about {aimed:,} in all"
+
+
 def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callable[[], float]) -> None:
     """Take the widest network of the family that can see all samples often enough in the work allowed."""
     if not plan.is_open("model"):
@@ -137,15 +167,25 @@ def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callab
     family = "convnet" if is_tiny or channels == 1 else "whitened"
     why = "the images are tiny" if is_tiny else "grey images" if channels == 1 else "colour images"
     work = Work(prepared, plan.recipe, elapsed)
+    asked = plan.asked("model")
+    _refuse_unknown("model", family, asked, why)
+    if "width" in asked:
+        plan.choose("model", family, why)
+        return
     for width in FAMILIES[family].widths:
-        choice = Choice(name=family, options={"width": width})
+        choice = Choice(name=family, options={"width": width, **asked})
         epochs = work.epochs(choice)
         if epochs >= wanted:
             break
-    words = f"{why}; the widest that can see every sample {wanted} times in {work.words}"
+    words = f"{why}; the widest that can see every sample {_times(wanted)} in {work.words}"
     if epochs < wanted:
-        words = f"{why}; the narrowest: even it can see every sample only {max(epochs, 1):.0f} times in {work.words}"
-    plan.choose("model", str(choice), words)
+        words = f"{why}; the narrowest: even it can see every sample only {_times(epochs)} in {work.words}"
+    plan.choose("model", {"name": family, "width": width}, words)
+
+
+def _times(epochs: float) -> str:
+    rounded = max(1, round(epochs))
+    return "once" if rounded == 1 else f"{rounded} times"
 
 
 def _choose_augmentation(plan: Plan, prepared: Prepared) -> None:

@@ -101,17 +101,24 @@ class LabelProbe:
             self._learn(network, loss)
             images, labels, is_mirrored = pairs(self.held, torch.arange(len(self.held.labels)))
             told = _of_class(self._answers(network, images), labels).argmax(1) == is_mirrored
-        share, least = _surely(told.view(2, -1).float().mean(0))  # an image and its mirror image are one sample
+        pairs_told = told.view(2, -1).float().mean(0)  # an image and its mirror image are one sample
+        share, surely = _surely(pairs_told, least=0.0)
         words = f"knowing the class, a quick network tells mirrored images from original ones in {share:.0%} of cases"
-        return Answer(least < TOLD_APART, f"{words} (50 % is guessing)")
+        is_kept = surely < TOLD_APART
+        return Answer(is_kept, f"{words} (50 % is guessing){self._doubt(is_kept and share >= TOLD_APART)}")
 
     def outlasts(self, change: Geometric) -> Answer:
         """Say whether a network that learned the classes from unchanged images still knows changed ones."""
         plain, changed = self._hits(self.held.raw), self._hits(self._changed(change, self.held.raw))
         known, left = float(plain.mean()), float(changed.mean())
-        _, least = _surely(plain - changed)
-        words = f"a quick network knows {known:.0%} of unchanged val images and {left:.0%} of changed ones"
-        return Answer(least <= MOST_LOST * max(known - self._chance_level, 0.0), words)
+        _, surely = _surely(plain - changed, least=-1.0)
+        words = f"a quick network knows {known:.0%} of unchanged held-out images and {left:.0%} of changed ones"
+        most = MOST_LOST * max(known - self._chance_level, 0.0)
+        return Answer(surely <= most, words + self._doubt(surely <= most < known - left))
+
+    def _doubt(self, is_there: bool) -> str:
+        """Say why a change is kept that the numbers alone speak against."""
+        return f", which {len(self.held.labels)} images cannot prove" if is_there else ""
 
     @property
     def _chance_level(self) -> float:
@@ -171,15 +178,13 @@ class LabelProbe:
             torch.set_num_threads(threads)
 
 
-def _surely(values: Tensor) -> tuple[float, float]:
-    """Return the mean of (N,) values in [-1, 1] and the lower end of its 95 % interval.
+def _surely(values: Tensor, *, least: float) -> tuple[float, float]:
+    """Return the mean of (N,) values from `least` to 1 and the lower end of its 95 % interval.
 
-    Two values of 1 and two of the least are added for the interval, so that a few values that happen to agree
-    prove nothing.
+    For the interval two values of 1 and two of `least` are added, so that a few that happen to agree prove nothing.
 
     Source: Agresti & Coull 1998, "Approximate is better than exact for interval estimation of binomial proportions".
     """
-    least = min(0.0, float(values.min()))
     more = torch.cat([values, torch.tensor([1.0, 1.0, least, least])])
     error = float(more.std(correction=0)) / math.sqrt(len(more))
     return float(values.mean()), float(more.mean()) - 1.96 * error

@@ -39,7 +39,7 @@ class Work:
     def words(self) -> str:
         """What the work is, in words."""
         minutes = self.recipe.length.minutes
-        return f"{DEFAULT_WORK:.1g} multiply-adds" if minutes is None else f"{minutes:g} minutes"
+        return f"{DEFAULT_WORK / 1e12:.2g} trillion multiply-adds" if minutes is None else f"{minutes:g} minutes"
 
     def epochs(self, choice: Choice) -> float:
         """Return how many passes over the train split a network can make."""

@@ -49,6 +49,7 @@ class Evidence:
         samples: tensors of `samples.safetensors`, `sheet_names` the names of its sheet.
         answers: by split.
         shown: pictures (h, w, C) by their position in val.
+        temperature: that the scores behind the probabilities were divided by; 1 where they are as they came.
         has_classifier: whether there is one to predict with.
         troubles: what could not be read, in words.
     """
@@ -68,6 +69,7 @@ class Evidence:
     sheet_names: tuple[str, ...]
     answers: Mapping[str, Answers]
     shown: Mapping[int, Array]
+    temperature: float
     has_classifier: bool
     troubles: tuple[str, ...] = field(default=())
 
@@ -140,6 +142,7 @@ def gather(folder: RunFolder) -> Evidence:
         sheet_names=attempt(lambda: tuple(json.loads(about_samples.get("names", "[]"))), no_names),
         answers=attempt(lambda: answers_of(predictions, about_predictions), {}),
         shown=shown_of(predictions),
+        temperature=attempt(lambda: float(about_predictions.get("temperature", 1.0)), 1.0),
         has_classifier=(folder.classifier / "classifier.json").is_file(),
         troubles=tuple(troubles),
     )

@@ -80,7 +80,7 @@ def quality(evidence: Evidence) -> Quality | None:
         strip_from=strip_from,
         charts=(
             _confusion(metrics, answers),
-            _reliability(metrics, answers, softened=_smoothing(evidence)),
+            _reliability(metrics, answers, temperature=evidence.temperature),
             _threshold(choosing, noun),
         ),
         mistakes=tuple(_mistakes(metrics)),
@@ -186,13 +186,7 @@ def _mistakes(metrics: Metrics) -> list[str]:
     ]
 
 
-def _smoothing(evidence: Evidence) -> float:
-    """Return the label smoothing of the recipe's loss, 0 where there is none."""
-    loss = evidence.recipe.get("loss")
-    return float(loss.get("smoothing") or 0) if isinstance(loss, dict) else 0.0
-
-
-def _reliability(metrics: Metrics, answers: Answers, *, softened: float) -> Chart:
+def _reliability(metrics: Metrics, answers: Answers, *, temperature: float) -> Chart:
     bins = metrics.calibration
     mean = float(np.nansum(bins.confidence * bins.count) / bins.count.sum())
     accuracy = metrics.accuracy.value
@@ -201,7 +195,10 @@ def _reliability(metrics: Metrics, answers: Answers, *, softened: float) -> Char
     else:
         trend = "too modest" if mean < accuracy else "too sure"
         verdict = f"On average it is {trend}: it claims {percent(mean)} and is right on {percent(accuracy)}"
-        verdict += ", as label smoothing makes it" if softened and mean < accuracy else ""
+    scaled = "sharpened" if temperature < 1 else "softened"
+    fitted = (
+        f" Confidences are {scaled} by a temperature of {temperature:.2f}, fitted on val." if temperature != 1 else ""
+    )
     sparse = int(((bins.count > 0) & (bins.count < FEW_SAMPLES)).sum())
     caution = f" {counted(sparse, 'point')} of few samples say little." if sparse else ""
     return chart(
@@ -209,7 +206,7 @@ def _reliability(metrics: Metrics, answers: Answers, *, softened: float) -> Char
         "Is it right as often as it says?",
         reliability(bins, split=answers.split),
         caption=f"On the dotted line confidence is honest; above it the network is too modest, below it too sure."
-        f" {verdict}.{caution}",
+        f" {verdict}.{fitted}{caution}",
         alt=f"Reliability diagram on {answers.split}. {verdict}.",
     )
 

@@ -142,12 +142,14 @@ def _refuse_blind_patience(recipe: Recipe, stores: Splits[Any]) -> None:
 
 def _start_on_data(model: nn.Module, prepared: Prepared, pipeline: Pipeline, *, seed: int) -> None:
     """Let a network whose first weights depend on the data take them from some preprocessed training samples."""
-    network = model[1] if isinstance(model, nn.Sequential) and len(model) == 2 else model
+    front = pipeline.preprocessing.layer(prepared.input_shape)  # a fresh one: looking must not move the model's own
+    network = model if front is None else model.get_submodule("1")
     start_on = getattr(network, "start_on", None)
     if start_on is not None:
         store = prepared.stores.train
         chosen = Chance(seed, "start on data").permutation(0, len(store))[:STARTING_SAMPLES]
-        start_on(pipeline(store.gather(chosen), 0).inputs)
+        inputs = pipeline(store.gather(chosen), 0).inputs
+        start_on(inputs if front is None else front(inputs.float()).detach())
 
 
 def _loaders(recipe: Recipe, stores: Splits[Any], num_classes: int, size: int, device: torch.device) -> Splits[Loader]:

@@ -196,7 +196,7 @@ class Execution:
         if val is not None:
             degree = temperature(probabilities["val"].numpy(), val.targets.numpy())
         honest = {name: torch.from_numpy(at_temperature(p.numpy(), degree)) for name, p in probabilities.items()}
-        keep_predictions(self.folder, self.prepared, honest)
+        keep_predictions(self.folder, self.prepared, honest, temperature=degree)
         save_classifier(
             self.folder.classifier,
             model=self.loop.reported_model,

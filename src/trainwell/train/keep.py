@@ -60,14 +60,22 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
     write_tensors(folder.samples, tensors, {"names": json.dumps(names)})
 
 
-def keep_predictions(folder: RunFolder, prepared: Prepared, probabilities: Mapping[str, Tensor]) -> None:
+def keep_predictions(
+    folder: RunFolder, prepared: Prepared, probabilities: Mapping[str, Tensor], *, temperature: float = 1.0
+) -> None:
     """Store the class probabilities (N, K) of val and test, and the val images that a person should look at.
+
+    Args:
+        folder: of the run.
+        prepared: its data.
+        probabilities: by split.
+        temperature: that they were brought to.
 
     Raises:
         RunInvalid: the disk is full or may not be written.
     """
     tensors: dict[str, Tensor] = {}
-    names: dict[str, str] = {}
+    names = {"temperature": repr(temperature)}
     for split, values in probabilities.items():
         store = getattr(prepared.stores, split)
         tensors |= {f"{split}/probabilities": values, f"{split}/targets": store.targets}
