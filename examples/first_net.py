@@ -10,7 +10,7 @@ import trainwell as tw
 
 def main(epochs: int = 8) -> None:
     """Train on digits, then say how it went."""
-    run = tw.fit("digits", model="convnet", optimizer="adamw:lr=0.002", epochs=epochs, seed=0)
+    run = tw.fit("digits", model="convnet:width=16", optimizer="adamw:lr=0.002", epochs=epochs, seed=0)
 
     # The test split was touched once, by the weights that the run reports. Few samples make a wide interval.
     assert run.test is not None

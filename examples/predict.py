@@ -26,8 +26,9 @@ def main(words: Sequence[str] | None = None) -> None:
     # Files are decoded and resized as they were for training, in threads beside the network.
     answers = classifier.predict(asked.files, threshold=asked.threshold, skip_bad=True)
     for answer in answers:
-        second = f", then {answer.top(2)[1][0]}" if len(classifier.classes) > 1 else ""
-        print(f"{answer.name}: {answer.label or 'unsure'} ({answer.confidence:.0%}{second})")
+        second = f", then {answer.top(2)[1][0]}" if len(answer.classes) > 1 else ""
+        label = answer.label or "don't know"
+        print(f"{answer.name}: {label} ({answer.confidence:.0%}{second})")
     for bad in answers.skipped:
         print(f"left out: {bad}")
     if asked.csv is not None:

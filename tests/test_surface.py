@@ -61,6 +61,16 @@ def test_words_fields_and_a_recipe_add_up(fit: Fit) -> None:
     assert (run.recipe.optimizer.name, run.recipe.optimizer.options["lr"]) == ("adamw", 0.01)
 
 
+def test_auto_is_what_leaving_it_out_is(fit: Fit) -> None:
+    assert fit("said", augmentation="auto", optimizer="auto").recipe == fit("left out").recipe
+    assert fit("listed", augmentation=["auto"]).recipe.augmentation == ()
+
+
+def test_options_given_to_auto_reach_what_is_chosen(fit: Fit) -> None:
+    run = fit("run", optimizer="auto:lr=0.25")
+    assert run.recipe.optimizer.options["lr"] == 0.25
+
+
 def test_an_option_of_a_member_may_be_a_choice(fit: Fit) -> None:
     run = fit("run", optimizer=tw.Choice(name="sgd", options={"lr": 0.25}), device=torch.device("cpu"))
     assert run.recipe.optimizer.options["lr"] == 0.25

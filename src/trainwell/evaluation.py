@@ -3,20 +3,23 @@ with the samples that it was trained on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
+from torch.utils.data import Subset
 
 from trainwell.classifier import Classifier, Predictions
 from trainwell.core.machine import available_cores
 from trainwell.data.digests import hash_files, hash_rows
 from trainwell.data.samples import Samples, first_rows
+from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid, did_you_mean
 from trainwell.metrics import Metrics, measure
 
 Part = Literal["auto", "all", "train", "val", "test"]
+STREAMED_AT_ONCE = 1_024  # samples of a Dataset that streams; more need not fit into memory
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +63,7 @@ def evaluate_samples(
     """
     samples, notes = _take_part(samples, part)
     targets = _targets(samples, classifier.classes)
-    predictions = classifier.predict(_inputs(samples))
+    predictions = _predict(classifier, samples)
     notes += [*samples.notes, *_seen_in_training(samples, trained_on)]
     absent = [name for label, name in enumerate(classifier.classes) if not (targets == label).any()]
     if absent:
@@ -81,9 +84,11 @@ def _take_part(samples: Samples, part: Part) -> tuple[Samples, list[str]]:
     if part not in there:
         has = f"it has {', '.join(there)}" if there else "it has no splits of its own"
         raise DataInvalid(f"the source has no {part} split: {has}; take another part, or all of it with --split all")
-    if samples.dataset is not None:
-        raise DataInvalid("a dataset that streams has no splits of its own: leave the split out")
-    return samples.take(np.flatnonzero(samples.splits == part).tolist()), notes
+    rows = np.flatnonzero(samples.splits == part).tolist()
+    if samples.dataset is None:
+        return samples.take(rows), notes
+    some = Subset(samples.dataset, rows)
+    return replace(samples, labels=samples.labels[rows], splits=samples.splits[rows], dataset=some), notes
 
 
 def _targets(samples: Samples, classes: Sequence[str]) -> np.ndarray:
@@ -92,23 +97,26 @@ def _targets(samples: Samples, classes: Sequence[str]) -> np.ndarray:
     used = [name for label, name in enumerate(samples.classes) if (samples.labels == label).any()]
     unknown = [name for name in used if name not in position]
     if unknown:
-        hint = did_you_mean(unknown[0], classes)
+        near = did_you_mean(unknown[0], classes)
+        hint = near if near.endswith("?") else "."  # else it lists all classes, of which the first few are enough
+        noun = "class" if len(unknown) == 1 else "classes"
         raise DataInvalid(
-            f"the source has samples of {len(unknown)} classes that this classifier does not know:"
-            f" {first_rows(unknown)}{hint}. It knows {first_rows(classes, limit=20)}: rename or leave out the others"
+            f"the source has samples of {len(unknown)} {noun} that this classifier does not know:"
+            f" {first_rows(unknown)}{hint} It knows {first_rows(classes, limit=20)}: rename or leave out the others"
         )
     table = np.array([position.get(name, -1) for name in samples.classes], dtype=np.int64)
     labels: np.ndarray = table[samples.labels]
     return labels
 
 
-def _inputs(samples: Samples) -> Any:
-    if samples.files is not None:
-        return list(samples.files)
-    if samples.arrays is not None:
-        return samples.arrays
-    assert samples.dataset is not None
-    return torch.stack([samples.dataset[place][0] for place in range(len(samples))])
+def _predict(classifier: Classifier, samples: Samples) -> Predictions:
+    if samples.dataset is None:
+        return classifier.predict(samples.arrays if samples.files is None else list(samples.files))
+    store = StreamStore(samples.dataset, torch.from_numpy(samples.labels), torch.arange(len(samples)), seed=0)
+    pieces = torch.arange(len(samples)).split(STREAMED_AT_ONCE)
+    parts = [classifier.predict(store.gather(piece).inputs).probabilities for piece in pieces]
+    names = tuple(samples.name(row) for row in range(len(samples)))
+    return Predictions(np.concatenate(parts), classifier.classes, names)
 
 
 def _seen_in_training(samples: Samples, trained_on: np.ndarray | None) -> list[str]:

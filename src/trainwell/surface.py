@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from trainwell.classifier import load
@@ -27,6 +26,7 @@ from trainwell.train.events import ACTS, SETTABLE, read_events, request
 from trainwell.train.execute import execute
 from trainwell.train.folder import RunFolder, default_path
 from trainwell.train.hooks import checked_hooks
+from trainwell.train.keep import read_kept
 from trainwell.train.reporter import Reporter
 from trainwell.train.run import Given, Run
 
@@ -182,6 +182,7 @@ def evaluate(
 
     Raises:
         RunInvalid: there is no classifier.
+        RunDamaged: a file of it was altered or cut short.
         DataInvalid: the source cannot be used, or has classes that the classifier does not know.
     """
     if split not in get_args(Part):
@@ -210,12 +211,8 @@ def _with_report(run: Run) -> Run:
 
 def _trained_on(run: Path) -> np.ndarray | None:
     """Return the content hashes of the samples that a run was trained on, where they are known."""
-    path = RunFolder(run if (run / "recipe.yaml").exists() else run.parent).samples
-    if not path.exists():
-        return None
-    with safe_open(path, "np") as file:
-        hashes: np.ndarray = file.get_tensor("train_digests")
-    return hashes
+    folder = RunFolder(run if (run / "recipe.yaml").exists() else run.parent)
+    return read_kept(folder.samples, "train_digests").get("train_digests")
 
 
 def _starting_recipe(recipe: Recipe | str | Path | None) -> tuple[Recipe, Path | None]:

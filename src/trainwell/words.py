@@ -6,6 +6,7 @@ from typing import Any
 
 from trainwell.core.choice import Choice
 from trainwell.core.recipe import Recipe, decided
+from trainwell.core.shelves import SHELVES
 from trainwell.core.stats import Interval
 from trainwell.metrics import Metrics
 from trainwell.train.reporter import StartReport
@@ -19,18 +20,24 @@ UNBALANCED = 3.0  # the most frequent class over the rarest, from which it is sa
 def opening(report: StartReport) -> Iterator[str]:
     """Say what was found and decided, a line for each part of the run."""
     recipe, reasons = report.recipe, {choice.field: choice.reason for choice in report.choices}
-    length = f"{recipe.length.epochs} epochs = {report.steps:,} steps"
+    length = f"{_counted(int(recipe.length.epochs), 'epoch')} = {_counted(report.steps, 'step')}"
     optimizer, schedule = decided(recipe.optimizer), decided(recipe.schedule)
     rate = f" lr {optimizer.options['lr']:g}" if "lr" in optimizer.options else ""
     training = f"{optimizer.name}{rate}, {schedule.name}, batches of {recipe.batch.size}, {length}"
     machine = recipe.machine
     where = f"{machine.device}, {machine.precision}, {_counted(decided(machine.threads), 'thread')}"
     yield _line("data", describe_data(report.data))
-    yield _line("network", f"{decided(recipe.model)}, {report.weights:,} weights", reasons.get("model"))
+    yield _line("network", f"{brief(decided(recipe.model), 'model')}, {report.weights:,} weights", reasons.get("model"))
     yield _line("changes", _changes(recipe), reasons.get("augmentation"))
     yield _line("training", training, reasons.get("length.epochs"))
     yield _line("machine", where, reasons.get("machine.precision"))
-    yield _line("reasons", f"for all {len(report.choices)} automatic choices: {report.path / 'machine.json'}")
+    yield _line("reasons", f"{_reasons(len(report.choices))} {report.path / 'machine.json'}")
+
+
+def _reasons(count: int) -> str:
+    if count == 0:
+        return "nothing was left open: every choice is yours; versions are in"
+    return f"for all {count} automatic choices:" if count > 1 else "for the automatic choice:"
 
 
 def describe_data(data: Mapping[str, Any]) -> str:
@@ -65,13 +72,30 @@ def _balance(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _changes(recipe: Recipe) -> str:
-    names = ", ".join(_short(choice) for choice in decided(recipe.augmentation))
+    names = ", ".join(brief(choice, "augmentation") for choice in decided(recipe.augmentation))
     return names or "none: every epoch sees the samples as they are"
 
 
-def _short(choice: Choice) -> str:
-    """Write a member with its most telling options."""
-    return str(choice) if len(str(choice)) < 60 else choice.name
+def brief(choice: Choice, kind: str) -> str:
+    """Write a member with the options that are not its defaults.
+
+    >>> brief(Choice(name="mlp", options={"hidden": [16], "dropout": 0.0}), "model")
+    'mlp:hidden=[16]'
+    """
+    if choice.is_own or choice.name not in SHELVES[kind]:
+        return str(choice)
+    known = SHELVES[kind][choice.name].options
+    told = {
+        name: float(f"{value:.4g}") if isinstance(value, float) else value
+        for name, value in choice.options.items()
+        if known[name].is_required or value != _plain(known[name].default)
+    }
+    return str(Choice(name=choice.name, options=told))
+
+
+def _plain(value: object) -> object:
+    """Return a default as a recipe holds it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def closing(run: Run) -> Iterator[str]:
@@ -81,15 +105,20 @@ def closing(run: Run) -> Iterator[str]:
         if found is not None:
             unseen = "never trained or chosen on" if split == "test" else "not trained on"
             where = f"{_counted(found.count, 'sample')} {unseen}"
-            yield _line(split, f"{found.accuracy:.2%} right ({_between(found.interval)}), {where}")
+            yield _line(split, f"{100 * found.accuracy:.2f} % right ({_between(found.interval)}), {where}")
     if run.test is None and run.val is None:
         yield _line("test", "nothing was held out, so nobody knows how good it is: bring a val or a test split")
     if metrics is not None:
         yield from _weakest(metrics)
-    yield _line("took", f"{_seconds(run.seconds)} for {_counted(run.epochs, 'epoch')}")
+    here = run.epochs - run.epochs_before
+    epochs = (
+        f"the last {here} of {_counted(run.epochs, 'epoch')}" if run.epochs_before else _counted(run.epochs, "epoch")
+    )
+    yield _line("took", f"{_seconds(run.seconds)} for {epochs}")
     yield _line("report", str(run.path / "report.html"))
     path = shlex.quote(str(run.path))
-    yield _line("next", f"trainwell predict {path} FILES…    trainwell evaluate {path} SOURCE")
+    predict = f"trainwell predict {path} FILES…    " if run.takes_files else ""
+    yield _line("next", f"{predict}trainwell evaluate {path} SOURCE")
 
 
 def _weakest(metrics: Metrics) -> Iterator[str]:
@@ -97,24 +126,24 @@ def _weakest(metrics: Metrics) -> Iterator[str]:
     missed = [each for each in metrics.per_class if each.support and each.recall.value < 1]
     missed.sort(key=lambda each: each.recall.value)
     if missed and len(metrics.classes) > 1:
-        words = ", ".join(f"{each.name} {each.recall.value:.0%} of {each.support}" for each in missed[:WEAKEST])
+        words = ", ".join(f"{each.name} {100 * each.recall.value:.0f} % of {each.support}" for each in missed[:WEAKEST])
         yield _line("weakest", f"found least often: {words}")
 
 
 def _between(interval: Interval) -> str:
-    return f"95 % interval {interval.low:.2%} to {interval.high:.2%}"
+    return f"95 % interval {100 * interval.low:.2f} to {100 * interval.high:.2f} %"
 
 
 def _seconds(seconds: float) -> str:
     """Say a duration.
 
-    >>> _seconds(12.34), _seconds(200)
-    ('12.3 s', '3 min 20 s')
+    >>> _seconds(12.34), _seconds(200), _seconds(7_325)
+    ('12.3 s', '3 min 20 s', '2 h 2 min')
     """
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _counted(count: int, noun: str) -> str:

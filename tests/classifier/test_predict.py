@@ -171,7 +171,7 @@ def test_bad_files_are_left_out_where_that_is_asked_for_and_stay_named(
     assert [Path(name).name for name in got.names] == ["a.PNG", "b.jpg", "c.png"]
     assert [str(bad) for bad in got.skipped] == [f"{folder / 'b0.png'} is empty (0 bytes)"]
     assert close(got.probabilities[1:2], by_decoder(made, (folder / "b.jpg").read_bytes()))
-    assert "1 files were left out" in str(got)
+    assert "1 file was left out" in str(got)
 
 
 def test_nothing_but_bad_files_is_an_error_even_then(clf: Classifier, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_an_empty_folder_says_what_it_holds_instead(clf: Classifier, tmp_path: P
     with pytest.raises(DataInvalid, match=r"empty holds no images, no files at all: read are \.jpg"):
         clf.predict(place)
     (place / "a.txt").touch()
-    with pytest.raises(DataInvalid, match=r"empty holds no images, only 1 other files \(a\.txt\)"):
+    with pytest.raises(DataInvalid, match=r"empty holds no images, only 1 other file \(a\.txt\)"):
         clf.predict([place])
 
 

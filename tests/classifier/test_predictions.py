@@ -104,7 +104,7 @@ def test_plain_data_is_json(answers: Predictions) -> None:
 def test_what_was_left_out_is_said_everywhere() -> None:
     one = Predictions(SHARES[:1], ("a", "b", "c"), ("x",), skipped=(BadFile(Path("bad.png"), "is empty"),))
     assert one.to_plain()["skipped"] == [{"file": "bad.png", "reason": "is empty"}]
-    assert str(one).endswith("1 files were left out, because they cannot be used")
+    assert str(one).endswith("1 file was left out, because it cannot be used")
     assert "1 files were left out" in one._repr_html_()
 
 

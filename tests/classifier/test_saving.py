@@ -98,7 +98,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_old_classifier_as_it_was(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainwell.classifier.saving.save_file", full)
+    monkeypatch.setattr("trainwell.classifier.saving.save_tensors", full)
     with pytest.raises(RunInvalid, match=r"classifier cannot be written: No space left on device: free some space"):
         saved(model="logistic")
     assert {path: path.read_bytes() for path in made.path.rglob("*") if path.is_file()} == before

@@ -64,11 +64,21 @@ def test_bfloat16_hardware_is_read_from_the_processors_flags(monkeypatch: pytest
 
 
 def test_tiny_work_is_not_shared_between_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "available_cores", lambda: 8)
     assert choose_threads(multiply_adds=1e5).value == 1
     assert choose_threads(multiply_adds=1e9).value == 8
     monkeypatch.setattr(machine, "available_cores", lambda: 1)
     assert choose_threads(multiply_adds=1e5).reason == "this process may use 1 core"
+
+
+def test_threads_that_the_environment_names_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available_cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    chosen = choose_threads(multiply_adds=1e9)
+    assert (chosen.value, chosen.reason) == (3, "OMP_NUM_THREADS is 3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert choose_threads(multiply_adds=1e9).value == 8
 
 
 def test_more_threads_than_make_sense_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

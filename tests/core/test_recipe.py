@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from trainwell.core.choice import Choice, read_value
-from trainwell.core.recipe import Recipe, diff
+from trainwell.core.recipe import SINGLE_MEMBERS, Recipe, decided, diff, is_open
 from trainwell.errors import OptionInvalid, RecipeInvalid
 
 RICH = {
@@ -31,7 +31,7 @@ def test_a_recipe_travels_through_yaml_and_json_unchanged() -> None:
 
 def test_the_completed_recipe_travels_too() -> None:
     recipe = Recipe().with_values(RICH).validate_shelves()
-    assert recipe.optimizer.options["nesterov"] is True
+    assert recipe.optimizer.options["nesterov"] is True  # type: ignore[union-attr]
     assert Recipe.from_yaml(recipe.to_yaml()) == recipe
 
 
@@ -105,7 +105,33 @@ def test_a_members_option_is_reached_by_its_path() -> None:
     assert recipe.optimizer == Choice(name="auto", options={"lr": "2e-3"})
     recipe = Recipe(optimizer=Choice(name="adamw")).with_values({"optimizer.lr": "2e-3"})
     assert recipe.optimizer == Choice(name="adamw", options={"lr": "2e-3"})
-    assert recipe.validate_shelves().optimizer.options["lr"] == 0.002
+    assert recipe.validate_shelves().optimizer.options["lr"] == 0.002  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("field", SINGLE_MEMBERS)
+def test_auto_may_carry_options_that_whatever_is_chosen_shall_have(field: str) -> None:
+    as_text = Recipe().with_values({field: "auto:lr=0.1"})
+    by_path = Recipe().with_values({f"{field}.lr": 0.1})
+    assert as_text == by_path
+    assert is_open(getattr(as_text, field))
+    assert Recipe.from_yaml(as_text.to_yaml()) == as_text.validate_shelves() == as_text
+    assert as_text != Recipe()
+
+
+def test_what_is_open_is_auto_whatever_options_it_carries() -> None:
+    assert is_open(Recipe().optimizer)
+    assert is_open(Recipe().batch.size)
+    assert not is_open(Recipe(augmentation=()).augmentation)
+    assert not is_open(Choice(name="sgd"))
+    for value in ("auto", Choice(name="auto", options={"lr": 0.1})):
+        with pytest.raises(AssertionError, match="the recipe is resolved"):
+            decided(value)
+
+
+@pytest.mark.parametrize("values", [["auto"], ["shift", "auto:pixels=2"]])
+def test_auto_is_no_member_of_a_list(values: list[str]) -> None:
+    with pytest.raises(RecipeInvalid, match="augmentation: no augmentation is called 'auto'"):
+        Recipe().with_values({"augmentation": values}).validate_shelves()
 
 
 @pytest.mark.parametrize("text", ["resnet20", "sgd:lr=0.1", "mlp:hidden=[32, 16],dropout=0.5", "my/net.py:Net:width=8"])
@@ -137,4 +163,4 @@ def test_a_file_that_is_no_recipe_is_refused_in_words(text: str, words: str) -> 
 
 def test_a_recipe_can_not_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Recipe().seed = 3  # type: ignore[misc]
+        Recipe().seed = 3

@@ -127,6 +127,7 @@ def _images_below(folder: Path) -> list[Path]:
             else:
                 others.append(str(path.relative_to(folder)))
     if not images:
-        lies = f"only {len(others)} other files ({first_rows(sorted(others))})" if others else "no files at all"
+        noun = "other file" if len(others) == 1 else "other files"
+        lies = f"only {len(others)} {noun} ({first_rows(sorted(others))})" if others else "no files at all"
         raise DataInvalid(f"the folder {folder} holds no images, {lies}: read are {', '.join(READ_SUFFIXES)}")
     return sorted(images)

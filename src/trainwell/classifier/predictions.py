@@ -128,10 +128,7 @@ class Predictions:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             _remove(aside)
-            raise OptionInvalid(
-                f"the table cannot be written to {path}: {reason}: give the path of a new file in a folder that exists"
-                " and that you may write to"
-            ) from None
+            raise _no_table(path, reason) from None
         return path
 
     def to_plain(self) -> dict[str, Any]:
@@ -154,7 +151,9 @@ class Predictions:
     def __str__(self) -> str:
         lines = [str(self[place]) for place in range(min(len(self), SHOWN))]
         more = [f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
-        left_out = [f"{len(self.skipped)} files were left out, because they cannot be used"] if self.skipped else []
+        count = len(self.skipped)
+        said = "1 file was left out, because it" if count == 1 else f"{count:,} files were left out, because they"
+        left_out = [f"{said} cannot be used"] if count else []
         return "\n".join([*lines, *more, *left_out])
 
     def _repr_html_(self) -> str:
@@ -163,6 +162,27 @@ class Predictions:
         more = f"<p>and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
         left_out = f"<p>{len(self.skipped)} files were left out</p>" if self.skipped else ""
         return f"<table><tr><th>input</th><th>class</th><th>confidence</th></tr>{rows}</table>{more}{left_out}"
+
+
+def check_table(path: Path) -> None:
+    """Refuse a path at which `to_csv` could not write, before there is anything to write.
+
+    Raises:
+        OptionInvalid: it is a folder, or its folder is missing or may not be written.
+    """
+    if path.is_dir():
+        raise _no_table(path, "it is a folder")
+    if not path.parent.is_dir():
+        raise _no_table(path, f"there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise _no_table(path, f"you may not write to {path.parent}")
+
+
+def _no_table(path: Path, reason: str) -> OptionInvalid:
+    return OptionInvalid(
+        f"the table cannot be written to {path}: {reason}: give the path of a new file in a folder that exists and"
+        " that you may write to"
+    )
 
 
 def _html_row(one: Prediction) -> str:

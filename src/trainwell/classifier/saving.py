@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainwell.classifier import golden
 from trainwell.classifier.contract import Contract
 from trainwell.classifier.layout import CODE, FORMAT, GOLDEN, HEAD, IMAGES, WEIGHTS, named_tensors, sealed, versions
+from trainwell.core.files import save_tensors, sync
 from trainwell.core.own_code import sha256
 from trainwell.data.preprocessing.fitting import Preprocessing
 from trainwell.errors import RunInvalid
@@ -46,12 +46,12 @@ def save(
         _write_golden(aside, portable, preprocessing, model)
         _write_head(aside, portable)
         for path in (*aside.rglob("*"), aside):
-            _sync(path)
+            sync(path)
         if folder.exists():
             shutil.rmtree(gone, ignore_errors=True)
             os.replace(folder, gone)
         os.replace(aside, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(gone, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -85,7 +85,7 @@ def _take_code(contract: Contract, code: Path | None, aside: Path) -> Contract:
 def _write_tensors(aside: Path, model: nn.Module, preprocessing: Preprocessing) -> None:
     tensors = {f"model/{name}": tensor for name, tensor in named_tensors(model).items()}
     tensors |= {f"preprocessing/{name}": tensor for name, tensor in preprocessing.state().items()}
-    save_file(_portable(tensors), aside / WEIGHTS)
+    save_tensors(aside / WEIGHTS, _portable(tensors))
 
 
 def _write_golden(aside: Path, contract: Contract, preprocessing: Preprocessing, model: nn.Module) -> None:
@@ -98,7 +98,7 @@ def _write_golden(aside: Path, contract: Contract, preprocessing: Preprocessing,
     else:
         steps = {"samples": golden.draw_samples(contract)}
     steps |= golden.computed(golden.as_samples(steps), preprocessing, _asked(model))
-    save_file(_portable(steps), aside / GOLDEN)
+    save_tensors(aside / GOLDEN, _portable(steps))
 
 
 def _asked(model: nn.Module) -> nn.Module:
@@ -120,11 +120,3 @@ def _write_head(aside: Path, contract: Contract) -> None:
 def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous copies on the CPU: safetensors stores no strides and no shared memory."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,12 +26,17 @@ def predict(
 ) -> None:
     """Say what images show, with the classifier of a run."""
     from trainwell.classifier import load
+    from trainwell.classifier.predictions import check_table
 
+    if csv is not None:
+        check_table(csv)
     predictions = load(run, device=device).predict(files, threshold=threshold, skip_bad=skip_bad)
     written = predictions.to_csv(csv) if csv is not None else None
     print(predictions)
     if written is not None:
-        print(f"{len(predictions)} answers with all probabilities are in {written}")
+        count = len(predictions)
+        answers, are = ("1 answer", "is") if count == 1 else (f"{count:,} answers", "are")
+        print(f"{answers} with all probabilities {are} in {written}")
     if as_json:
         print_json({"run": str(run), **predictions.to_plain()})
 

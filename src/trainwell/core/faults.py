@@ -21,6 +21,7 @@ def faults_of(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
         path = ".".join(map(str, fields)) or str(problem["loc"][0])
         words = problem["msg"].removeprefix("Value error, ")
         words = words.replace("Input should be", "must be").partition(", unable to")[0]
+        words = words.replace(", got a number with a fractional part", "")
         words = words.replace("a valid string", "a text").replace("a valid integer", "a whole number")
         words = words.replace("a valid number", "a number")
         clause = words if path not in said else f"{said[path].rpartition(', got ')[0].partition(': ')[2]}, or {words}"

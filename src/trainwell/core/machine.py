@@ -142,6 +142,9 @@ def choose_threads(*, multiply_adds: float) -> AutoChoice:
         multiply_adds: multiply-adds of one forward pass of one batch.
     """
     cores = available_cores()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and 0 < int(asked) < cores:
+        return AutoChoice("machine.threads", int(asked), f"OMP_NUM_THREADS is {asked}")
     if cores > 1 and multiply_adds < SHARED_MULTIPLY_ADDS:
         reason = f"a batch costs {multiply_adds:.1e} multiply-adds, too few to share between {cores} cores"
         return AutoChoice("machine.threads", 1, reason)

@@ -41,8 +41,9 @@ class State:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the first parameter group."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        """The learning rate, without the factors that some groups have beside it."""
+        first = self.optimizer.param_groups[0]
+        return float(first["lr"] / first.get("lr_factor", 1.0))
 
 
 @runtime_checkable

@@ -37,11 +37,22 @@ def open_image(data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unreadable(f"holds more than {MAX_PIXELS:,} pixels (a decompression bomb?): scale it down") from None
     except UnidentifiedImageError:
-        raise Unreadable(f"is no image: it begins with {data[:12]!r}, which is none of {', '.join(FORMATS)}") from None
+        raise Unreadable(
+            f"is no image: it begins with {_shown(data[:12])}, which is none of {', '.join(FORMATS)}"
+        ) from None
     except Exception as error:  # Pillow's readers let many kinds of error out on broken bytes
         raise Unreadable(f"cannot be decoded: its header is broken ({_words(error)})") from None
     check_pixels(image.width, image.height)
     return image
+
+
+def _shown(head: bytes) -> str:
+    """Say the first bytes of a file: as text where they are some, else in hex.
+
+    >>> _shown(b"PK12"), _shown(bytes([0, 255]))
+    ("'PK12'", '00 ff')
+    """
+    return repr(head.decode("ascii")) if head.isascii() and head.decode("ascii").isprintable() else head.hex(" ")
 
 
 def check_pixels(width: int, height: int) -> None:

@@ -76,7 +76,6 @@ def _stem_halvings(side: int) -> int:
 
 @models.card(
     source="Simonyan & Zisserman 2015, arXiv:1409.1556; Ioffe & Szegedy 2015, arXiv:1502.03167",
-    default_for=("images",),
 )
 def convnet(
     input_shape: tuple[int, ...],
@@ -86,7 +85,7 @@ def convnet(
     depth: Count = 3,
     dropout: ProperFraction = 0.0,
 ) -> ConvNet:
-    """Small convolutional network with batch norm; the fast default for images of 8x8 to 64x64.
+    """Small convolutional network with batch norm; fast on images of 8x8 to 64x64.
 
     He normal initial weights (fan-in), small Gaussian (0.01) before the scores.
 

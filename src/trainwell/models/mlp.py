@@ -48,9 +48,7 @@ class MLP(nn.Module):
         return scores
 
 
-@models.card(
-    source="Rumelhart et al. 1986; He et al. 2015, arXiv:1502.01852 (initial weights)", default_for=("features",)
-)
+@models.card(source="Rumelhart et al. 1986; He et al. 2015, arXiv:1502.01852 (initial weights)")
 def mlp(
     in_features: int,
     num_classes: int,

@@ -14,19 +14,21 @@ from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import MEMBER_FIELDS, Recipe, decided, is_open
 from trainwell.core.shelves import SHELVES
-from trainwell.data.augmentation.geometry import Affine, HorizontalFlip, VerticalFlip
+from trainwell.data.augmentation.geometry import Affine, Geometric, HorizontalFlip, Padding, Shift, VerticalFlip
 from trainwell.data.prepare import Prepared
 from trainwell.errors import RecipeInvalid, did_you_mean
 from trainwell.models.convnet import LEAST_SIDE
 from trainwell.recipes.labels_kept import LabelProbe
 from trainwell.recipes.work import Work
 
-LEAST_EPOCHS, MOST_EPOCHS = 8, 200
+LEAST_EPOCHS, MOST_EPOCHS = 12, 200
+FEWEST_EPOCHS = 3  # even where one pass takes all the work that is meant for a run
 AIMED_STEPS, AIMED_TINY_STEPS = 1_000, 500  # of one run, where the data are few; the second for tiny images
 STEPS_AN_EPOCH = 20  # at least, as far as batches of 16 allow
-LEAST_BATCH, MOST_BATCH = 16, 512
+LEAST_BATCH, MOST_BATCH = 16, 256
 TINY_SIDE = 16  # pixels; below it a first layer on patches of 2x2 leaves too little
 FEW_IMAGES = 10_000  # below it turned and scaled images are worth their resampling
+LEAST_MINUTES_TO_ASK = 0.4  # the label probe takes a few seconds
 LEAST_HELD_FOR_VERTICAL = 500  # val images; fewer cannot show that up and down are alike
 
 
@@ -49,7 +51,7 @@ class Family:
 
 
 FAMILIES = {
-    "whitened": Family((96, 64, 48, 32, 24), lr=0.094, momentum=0.85, weight_decay=1.3e-3, smoothing=0.2),
+    "whitened": Family((96, 64, 48, 40, 32, 24), lr=0.075, momentum=0.85, weight_decay=8e-4, smoothing=0.1),
     "convnet": Family((24, 16), lr=0.1, momentum=0.9, weight_decay=5e-4, smoothing=0.1),
 }
 MOST_LR = 0.8
@@ -120,16 +122,19 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
     plan.choose("batch.size", _batch_size(count), f"{count:,} training samples; {bounds}")
     is_tiny = prepared.kind == "images" and min(prepared.input_shape[1:]) < TINY_SIDE
     aimed = AIMED_TINY_STEPS if is_tiny else AIMED_STEPS
-    wanted = _wanted_epochs(plan.recipe, count, aimed)
+    wanted, affordable = _wanted_epochs(plan.recipe, count, aimed), math.inf
     if prepared.kind == "images":
-        _choose_network(plan, prepared, wanted, elapsed)
+        affordable = _choose_network(plan, prepared, wanted, elapsed)
         _choose_augmentation(plan, prepared)
     else:
         plan.choose("model", "mlp", "the samples are features, not images")
         plan.choose("augmentation", [], "there are none for features")
     _choose_training(plan)
     if plan.recipe.length.minutes is None:
-        plan.choose("length.epochs", wanted, _length_reason(plan.recipe, count, aimed))
+        reason = _length_reason(plan.recipe, count, aimed)
+        if affordable < wanted:
+            wanted, reason = max(FEWEST_EPOCHS, round(affordable)), "as many as the work of one run allows"
+        plan.choose("length.epochs", wanted, reason)
     return plan.recipe.validate_shelves(), plan.choices
 
 
@@ -155,14 +160,14 @@ def _length_reason(recipe: Recipe, count: int, aimed: int) -> str:
     return f"{words}, about {aimed:,} in all"
 
 
-def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callable[[], float]) -> None:
-    """Take the widest network of the family that can see all samples often enough in the work allowed."""
+def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callable[[], float]) -> float:
+    """Take the widest network of the family that can see all samples often enough; return how often it can."""
     if not plan.is_open("model"):
-        return
+        return math.inf
     channels, *sides = prepared.input_shape
     if min(sides) < LEAST_SIDE:
         plan.choose("model", "mlp", f"images of {sides[0]}x{sides[1]} are too small to be convolved")
-        return
+        return math.inf
     is_tiny = min(sides) < TINY_SIDE
     family = "convnet" if is_tiny or channels == 1 else "whitened"
     why = "the images are tiny" if is_tiny else "grey images" if channels == 1 else "colour images"
@@ -171,7 +176,7 @@ def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callab
     _refuse_unknown("model", family, asked, why)
     if "width" in asked:
         plan.choose("model", family, why)
-        return
+        return work.epochs(Choice(name=family, options=dict(asked)))
     for width in FAMILIES[family].widths:
         choice = Choice(name=family, options={"width": width, **asked})
         epochs = work.epochs(choice)
@@ -181,6 +186,7 @@ def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callab
     if epochs < wanted:
         words = f"{why}; the narrowest: even it can see every sample only {_times(epochs)} in {work.words}"
     plan.choose("model", {"name": family, "width": width}, words)
+    return epochs
 
 
 def _times(epochs: float) -> str:
@@ -194,6 +200,9 @@ def _choose_augmentation(plan: Plan, prepared: Prepared) -> None:
         return
     if min(prepared.input_shape[1:]) < LEAST_SIDE:
         plan.choose("augmentation", [], "the images are too small to be changed")
+        return
+    if (plan.recipe.length.minutes or math.inf) < LEAST_MINUTES_TO_ASK:
+        plan.choose("augmentation", [], "no time to ask the data which changes keep labels")
         return
     probe = LabelProbe(prepared, seed=plan.recipe.seed)
     taken: list[str] = []
@@ -209,13 +218,15 @@ def _choose_augmentation(plan: Plan, prepared: Prepared) -> None:
     if mirror.is_kept and len(probe.held.labels) >= LEAST_HELD_FOR_VERTICAL:
         upside = probe.mirror(VerticalFlip(probability=1.0))
         ask("vertical_flip", upside.is_kept, upside.words)
-    side = min(prepared.input_shape[1:])
-    is_few = len(prepared.stores.train) < FEW_IMAGES or prepared.input_shape[0] == 1
-    turned = Affine(rotation=10.0, smallest=0.9, largest=1.1, translation=0.1, padding="edge")
-    moved = Affine(rotation=0.0, smallest=1.0, largest=1.0, translation=0.06, padding="reflect")
-    survives = probe.outlasts(turned if is_few else moved)
-    pixels = max(1, round(0.06 * side))
-    name = "affine:rotation=10,smallest=0.9,largest=1.1,translation=0.1" if is_few else f"shift:pixels={pixels}"
+    is_grey = prepared.input_shape[0] == 1
+    padding: Padding = "zero" if is_grey else "reflect"  # grey images mostly show something on a black ground
+    if is_grey or len(prepared.stores.train) < FEW_IMAGES:
+        change: Geometric = Affine(translation=0.1, padding=padding)
+        name = f"affine:translation=0.1,padding={padding}"
+    else:
+        pixels = max(1, round(0.06 * min(prepared.input_shape[1:])))
+        change, name = Shift(pixels=pixels, padding=padding), f"shift:pixels={pixels},padding={padding}"
+    survives = probe.outlasts(change)
     ask(name, survives.is_kept, survives.words)
     plan.choose("augmentation", taken, "; ".join(reasons))
 

@@ -103,7 +103,7 @@ class LabelProbe:
             told = _of_class(self._answers(network, images), labels).argmax(1) == is_mirrored
         pairs_told = told.view(2, -1).float().mean(0)  # an image and its mirror image are one sample
         share, surely = _surely(pairs_told, least=0.0)
-        words = f"knowing the class, a quick network tells mirrored images from original ones in {share:.0%} of cases"
+        words = f"knowing the class, a quick network tells mirrored images from original ones in {100 * share:.0f} % of cases"
         is_kept = surely < TOLD_APART
         return Answer(is_kept, f"{words} (50 % is guessing){self._doubt(is_kept and share >= TOLD_APART)}")
 
@@ -112,13 +112,14 @@ class LabelProbe:
         plain, changed = self._hits(self.held.raw), self._hits(self._changed(change, self.held.raw))
         known, left = float(plain.mean()), float(changed.mean())
         _, surely = _surely(plain - changed, least=-1.0)
-        words = f"a quick network knows {known:.0%} of unchanged held-out images and {left:.0%} of changed ones"
+        words = f"a quick network knows {100 * known:.0f} % of unchanged held-out images and {100 * left:.0f} % of changed ones"
         most = MOST_LOST * max(known - self._chance_level, 0.0)
         return Answer(surely <= most, words + self._doubt(surely <= most < known - left))
 
     def _doubt(self, is_there: bool) -> str:
         """Say why a change is kept that the numbers alone speak against."""
-        return f", which {len(self.held.labels)} images cannot prove" if is_there else ""
+        count = len(self.held.labels)
+        return f", which {count} image{'' if count == 1 else 's'} cannot prove" if is_there else ""
 
     @property
     def _chance_level(self) -> float:

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from trainwell.core.files import save_tensors, sync
 from trainwell.errors import RunDamaged, RunInvalid
-from trainwell.train.folder import sync
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 KEPT = 2
@@ -50,7 +50,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        save_file({name: _portable(tensor) for name, tensor in tensors.items()}, aside / TENSORS)
+        save_tensors(aside / TENSORS, {name: _portable(tensor) for name, tensor in tensors.items()})
         (aside / STATE).write_text(json.dumps(state), "utf-8")
         sums = {name: _sha256(aside / name) for name in (TENSORS, STATE)}
         (aside / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}), "utf-8")

@@ -76,6 +76,7 @@ class Execution:
         self.events.take_requests(progress.step)
         self.loop = Loop(job, progress, record=self.record, events=self.events, reporter=reporter)
         self.loop.best = best
+        self._epochs_before = progress.epoch
         self.timing = files.enter_context(closing(Journal(folder.timing)))
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
@@ -188,7 +189,17 @@ class Execution:
         self.timing.append([{"finished": loop.progress.step, "seconds": round(seconds, 3)}])
         epochs = loop.progress.epoch
         val, test = found.get("val"), found.get("test")
-        return Run(self.folder.path, job.recipe, job.classes, epochs, seconds, val, test, loop.reported_model)
+        return Run(
+            self.folder.path,
+            job.recipe,
+            job.classes,
+            epochs,
+            seconds,
+            val,
+            test,
+            loop.reported_model,
+            self._epochs_before,
+        )
 
     def _deliver(self, probabilities: Mapping[str, Tensor]) -> None:
         """Make confidences honest by what val shows, and store the predictions and the classifier."""

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from trainwell.core.files import sync
 from trainwell.errors import RunInvalid
 
 
@@ -142,19 +143,6 @@ class RunFolder:
             except BlockingIOError:
                 return True
         return False
-
-
-def sync(path: Path) -> None:
-    """Wait until the disk has a file, or the names in a folder.
-
-    Raises:
-        OSError: it cannot be read or written.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def default_path(base: Path, source: str, model: str) -> Path:

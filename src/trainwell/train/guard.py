@@ -135,7 +135,8 @@ def _cause(loop: Loop, until: int, report: Mapping[str, Any]) -> str:
         return "the lower precision overflows: the same steps stay finite in float32 (--set machine.precision=float32)"
     for scale in RATE_CURES:
         if _replay(loop, until, lr_scale=scale) is None:
-            base = float(loop.job.optimizer.param_groups[0]["initial_lr"])
+            first = loop.job.optimizer.param_groups[0]
+            base = float(first["initial_lr"] / first.get("lr_factor", 1.0))
             cure = f"with lr={base * scale:.1e} instead of {base:.1e}" if scale else "without any update at all"
             return f"the learning rate is too high: {cure} the same steps stay finite"
     return (

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from trainwell.core.files import save_tensors, sync
 from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
 from trainwell.data.resize import resize
-from trainwell.errors import RunInvalid
+from trainwell.errors import RunDamaged, RunInvalid
 from trainwell.metrics import shown
-from trainwell.train.folder import RunFolder, sync
+from trainwell.train.folder import RunFolder
 
 SHEET_IMAGES = 60
 AUGMENTED_IMAGES, AUGMENTED_TIMES = 6, 6
@@ -116,6 +117,24 @@ def for_eyes(images: Tensor) -> Tensor:
     return torch.from_numpy(np.stack([resize(image, *size) for image in pixels.numpy()]))
 
 
+def read_kept(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Return those of some arrays that a file of a run holds; none where there is no file yet.
+
+    Raises:
+        RunDamaged: the file was altered or cut short.
+    """
+    if not path.exists():
+        return {}
+    try:
+        with safe_open(path, "np") as file:
+            return {name: file.get_tensor(name) for name in set(file.keys()).intersection(names)}
+    except (OSError, SafetensorError) as error:
+        raise RunDamaged(
+            f"{path} cannot be read: {error}: it was altered or cut short: restore it from a copy, or delete it, which"
+            " loses only what it shows"
+        ) from None
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file so that a reader sees the old file or the new one, never half of it.
 
@@ -124,10 +143,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     aside = path.with_name(f".{path.name}.new")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside, metadata=dict(metadata))
+        save_tensors(aside, {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
         sync(aside)
         aside.replace(path)
         sync(path.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         aside.unlink(missing_ok=True)
         raise RunInvalid(f"{path} cannot be written: {error}: free some space or choose another disk") from None

@@ -94,7 +94,7 @@ def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice])
         cost = sum(probes[choice.name].traits.get("cost", 1.0) for choice in recipe.probes)
         budget = recipe.machine.probe_budget
         every = max(LEAST_PROBE_STEPS, math.ceil(cost / max(budget, 1e-9)))
-        choose("machine.probe_every", every, f"a look costs {cost:g} steps: below {budget:.0%} of training")
+        choose("machine.probe_every", every, f"a look costs {cost:g} steps: below {100 * budget:g} % of training")
     return recipe.with_values(values)
 
 
@@ -117,11 +117,11 @@ def _choose_precision(
     plain = _first_losses(job, batches)
     lower = _first_losses(rehearsal(str(proposed.value)), batches)
     difference = max(abs(a - b) / max(abs(a), 1e-3) for a, b in zip(plain, lower, strict=True))
-    agreement = f"the losses of its first {len(batches)} steps differ from float32 by at most {difference:.1%}"
+    agreement = f"the losses of its first {len(batches)} steps differ from float32 by at most {100 * difference:.2g} %"
     if difference <= PRECISION_TOLERANCE:
         choices.append(AutoChoice(proposed.field, proposed.value, f"{proposed.reason}; {agreement}"))
         return str(proposed.value)
-    refused = f"{proposed.value} refused: {agreement}, allowed are {PRECISION_TOLERANCE:.0%}"
+    refused = f"{proposed.value} refused: {agreement}, allowed are {100 * PRECISION_TOLERANCE:g} %"
     choices.append(AutoChoice(proposed.field, "float32", refused))
     return "float32"
 

@@ -1,11 +1,11 @@
 """A run and what came of it, and what may be handed over to one in Python."""
 
 import html
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
 from torch import nn
 
 from trainwell.core.recipe import Recipe
@@ -14,6 +14,7 @@ from trainwell.errors import RunInvalid
 from trainwell.metrics import Metrics, measure
 from trainwell.train.evaluate import Evaluation
 from trainwell.train.folder import RunFolder
+from trainwell.train.keep import read_kept
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,6 +28,7 @@ class Run:
         model: the network with the reported weights, if it was trained in this process.
         epochs: passes over the training split that were done.
         seconds: time spent in this process.
+        epochs_before: of these passes, how many had been done when this process took over.
         val, test: evaluations of the reported weights; None where there is no such split.
     """
 
@@ -38,6 +40,7 @@ class Run:
     val: Evaluation | None
     test: Evaluation | None
     model: nn.Module | None = None
+    epochs_before: int = 0
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, val_accuracy={self.val_accuracy}, test_accuracy={self.test_accuracy})"
@@ -59,16 +62,20 @@ class Run:
 
     @property
     def metrics(self) -> Metrics | None:
-        """Every metric with its interval, on test, or on val where there is no test split."""
+        """Every metric with its interval, on test, or on val where there is no test split; None without both.
+
+        Raises:
+            RunDamaged: the stored predictions were altered or cut short.
+        """
         split = "val" if self.test is None else "test"
-        path = RunFolder(self.path).predictions
-        if not path.exists():
-            return None
-        with safe_open(path, "np") as file:
-            if f"{split}/targets" not in set(file.keys()):
-                return None
-            probabilities, targets = (file.get_tensor(f"{split}/{name}") for name in ("probabilities", "targets"))
-        return measure(probabilities, targets, self.classes)
+        probabilities, targets = f"{split}/probabilities", f"{split}/targets"
+        kept = read_kept(RunFolder(self.path).predictions, probabilities, targets)
+        return measure(kept[probabilities], kept[targets], self.classes) if len(kept) == 2 else None
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether its classifier takes image files: its samples are images of one form."""
+        return bool(json.loads(RunFolder(self.path).data.read_text("utf-8"))["form"])
 
     def report(self) -> Path:
         """Return the path of the page that shows the run; it works without a network, from a mail too.
@@ -83,8 +90,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Return what came of the run as a table, for notebooks."""
-        metrics = self.metrics
-        head = f"<p><b>{html.escape(str(self.path))}</b>: {self.epochs} epochs, {self.seconds:.1f} s</p>"
+        metrics, noun = self.metrics, "epoch" if self.epochs == 1 else "epochs"
+        head = f"<p><b>{html.escape(str(self.path))}</b>: {self.epochs} {noun}, {self.seconds:.1f} s</p>"
         return head if metrics is None else head + metrics._repr_html_()
 
     @property

@@ -187,7 +187,7 @@ def channel_mean() -> Elementwise:
     return Elementwise(_centred("channel"))
 
 
-@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3', default_for=("images",))
+@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3')
 def standardize(*, epsilon: Amount = 0.0) -> Elementwise:
     """Subtract the mean and divide by the standard deviation of each channel (or feature).
 
@@ -202,7 +202,7 @@ def standardize(*, epsilon: Amount = 0.0) -> Elementwise:
     return Elementwise(_standardized("channel", epsilon))
 
 
-@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3', default_for=("features",))
+@preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3')
 def standardize_features(*, epsilon: Amount = 0.0) -> Elementwise:
     """Standardize each feature by itself; for images, each pixel and channel of its own.
 
