@@ -66,7 +66,7 @@ def test_fit_prints_choices_epochs_and_accuracies(trainwell: Command) -> None:
     assert [line.split()[0] for line in lines[:6]] == words
     assert "200 samples of 2 features in 2 classes: 140 train, 20 val, 40 test" in lines[0]
     assert "batches of 16, 2 epochs = 18 steps" in lines[3]
-    assert re.search(r"^test +\d+\.\d\d% right \(95 % interval .* to .*\), 40 samples never trained", said.out, re.M)
+    assert re.search(r"^test +\d+\.\d\d % right \(95 % interval .* to .*\), 40 samples never trained", said.out, re.M)
     assert re.search(r"^report +run/report.html$", said.out, re.M)
     assert lines[-1].startswith("next ")
 

@@ -71,9 +71,21 @@ def test_one_thread_one_step_and_no_changes_are_said_as_people_say_them() -> Non
     assert lines[5] == "reasons   for the automatic choice: one/machine.json"
 
 
-def test_long_options_are_left_to_the_recipe() -> None:
+def test_options_that_are_defaults_are_left_to_the_recipe() -> None:
     long = "affine:rotation=10.0,smallest=0.9,largest=1.1,shear=0.0,translation=0.1,padding=zero"
-    assert start(RECIPE.with_values({"augmentation": [long]}))[2] == "changes   affine (mirrors keep labels)"
+    line = start(RECIPE.with_values({"augmentation": [long]}))[2]
+    assert line == "changes   affine:translation=0.1 (mirrors keep labels)"
+
+
+def test_the_end_of_a_resumed_run_says_whose_seconds_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = list(closing(run_with(None, monkeypatch, epochs_before=14)))
+    assert "took      83.2 s for the last 6 of 20 epochs" in lines
+
+
+def test_files_are_offered_only_to_a_classifier_that_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with(None, monkeypatch)
+    monkeypatch.setattr(tw.Run, "takes_files", False)
+    assert list(closing(run))[-1] == "next      trainwell evaluate 'runs/my run' SOURCE"
 
 
 def data(**values: Any) -> dict[str, Any]:
@@ -97,6 +109,7 @@ def test_data_are_described_by_kind_size_and_balance(values: dict[str, Any], wor
 
 def run_with(metrics: Metrics | None, monkeypatch: pytest.MonkeyPatch, **values: Any) -> tw.Run:
     monkeypatch.setattr(tw.Run, "metrics", metrics)
+    monkeypatch.setattr(tw.Run, "takes_files", True)
     run = tw.Run(
         Path("runs/my run"), RECIPE, ("cat", "dog"), 20, 83.2, Evaluation(0.1, 18, 20), Evaluation(0.2, 97, 100)
     )

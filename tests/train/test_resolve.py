@@ -55,7 +55,7 @@ def test_less_time_than_an_epoch_takes_becomes_a_number_of_steps(tmp_path: Path)
     assert choices(run)["length.steps"]["reason"] == "less than one epoch fits"
 
 
-@pytest.mark.parametrize(("count", "size"), [(100, 16), (2000, 64), (40_000, 512)])
+@pytest.mark.parametrize(("count", "size"), [(100, 16), (2000, 64), (40_000, 256)])
 def test_the_batch_size_leaves_enough_steps_an_epoch(tmp_path: Path, count: int, size: int) -> None:
     run = tw.fit(f"points:samples={count}", model="logistic", epochs=1, out=tmp_path / "run", **QUIET)
     assert run.recipe.batch.size == size
