@@ -1,8 +1,8 @@
 """A folder that nobody tuned to: is the automatic recipe within a point of the best that a person finds by hand?
 
-Drawn here, far from photographs: six kinds of marks, as on sketches, of any size, aspect and colour of paper, 20 of the
-commonest kind for one of the rarest. The hand-tuned recipes are what an engineer would try in an afternoon; the one that
-is best on val counts, and both are judged on test.
+Drawn here, far from photographs: six kinds of marks, as on sketches, of any size, aspect and colour of paper, 20 of
+the commonest kind for one of the rarest. The hand-tuned recipes are what an engineer would try in an afternoon; the one
+that is best on val counts, and both are judged on test.
 
     python bench/odd.py --seeds 2
 """
