@@ -36,7 +36,7 @@ import trainwell as tw
 from trainwell.recipes import work
 from trainwell.train.reporter import Silence
 source, place, words, most = json.loads(sys.argv[1])
-work.DEFAULT_WORK = most
+work.MEANT["cpu"] = most
 run = tw.fit(source, out=place, reporter=Silence(), **words)
 found = run.metrics
 print(json.dumps({

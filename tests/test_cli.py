@@ -62,7 +62,7 @@ def test_fit_prints_choices_epochs_and_accuracies(trainwell: Command) -> None:
     assert (said.code, said.err) == (0, "")
     assert EPOCH.findall(said.out) == [("1", "2"), ("2", "2")]
     lines = said.out.splitlines()
-    words = ["data", "network", "changes", "training", "machine", "reasons"]
+    words = ["data", "network", "augment", "training", "machine", "reasons"]
     assert [line.split()[0] for line in lines[:6]] == words
     assert "200 samples of 2 features in 2 classes: 140 train, 20 val, 40 test" in lines[0]
     assert "batches of 16, 2 epochs = 18 steps" in lines[3]

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 import trainwell as tw
 from trainwell import cli
+from trainwell.core.machine import AutoChoice
 from trainwell.train.reporter import Silence
 
 CLASSES = ("cat", "dog")
@@ -124,7 +126,8 @@ def test_files_that_cannot_be_used_are_all_named_or_left_out(trainwell: Command)
     assert said.out == ""
     said = trainwell("predict", "run", *files, "--skip-bad", "--json")
     assert said.code == 0
-    assert "3 files were left out, because they cannot be used" in said.out
+    assert "3 files were left out, because they cannot be used: bad.jpg is no image: it begins with" in said.out
+    assert "; empty.png is empty (0 bytes); notes.txt is no image" in said.out
     assert [bad["file"] for bad in said.json["skipped"]] == ["bad.jpg", "empty.png", "notes.txt"]
     assert trainwell("predict", "run", "bad.jpg", "--skip-bad").is_refused("bad.jpg")
 
@@ -185,6 +188,31 @@ def test_a_tampered_classifier_is_refused_by_the_file(trainwell: Command, verb: 
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert trainwell(verb, "run", "photos").is_refused(name)
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_the_device_is_chosen_where_none_is_named(
+    trainwell: Command, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    asked = []
+
+    def choose(device: str) -> AutoChoice:
+        asked.append(device)
+        return AutoChoice("machine.device", "cpu", "for this test")
+
+    monkeypatch.setattr("trainwell.classifier.loading.choose_device", choose)
+    assert trainwell(verb, "run", "photos").code == 0
+    assert asked == ["auto"]
+    assert "auto is a GPU where there is one" in " ".join(trainwell(verb, "--help").out.split())
+
+
+def test_the_page_is_written_without_torch(place: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom trainwell.cli.using import report\n"
+        f"report(Path({str(place / 'run')!r}))\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_evaluate_prints_every_metric_and_each_note_once(trainwell: Command) -> None:

@@ -80,9 +80,13 @@ def test_all_of_a_source_is_measured_with_a_warning_about_what_it_was_trained_on
     run = fit()
     found = tw.evaluate(run.path, SPLIT, split="all")
     assert found.metrics.count == 90
-    (note,) = found.notes
-    assert note.startswith("50 of these 90 samples were in the training split of this run")
-    assert note.endswith("so the numbers are too good")
+    trained, chosen = found.notes
+    assert trained.startswith("50 of these 90 samples were in the training split of this run")
+    assert trained.endswith("so the numbers are too good")
+    assert chosen.startswith(
+        "15 of these 90 samples were in the val split of this run, by which its confidences were set"
+    )
+    assert chosen.endswith("the numbers are a little too good")
     assert tw.evaluate(run.path / "classifier", SPLIT, split="train").notes[0].startswith("50 of these 50 samples")
 
 
@@ -168,7 +172,8 @@ def test_files_are_decoded_as_in_training(fit: Fit, tmp_path: Path) -> None:
     assert run.test is not None
     assert run.val is not None
     trained = 60 - run.test.count - run.val.count
-    assert found.notes[-1].startswith(f"{trained} of these 60 samples were in the training split of this run")
+    assert found.notes[-2].startswith(f"{trained} of these 60 samples were in the training split of this run")
+    assert found.notes[-1].startswith(f"{run.val.count} of these 60 samples were in the val split of this run")
     by_name = dict(zip(found.predictions.names, found.predictions.probabilities, strict=True))
     with safe_open(run.path / "predictions.safetensors", "np") as file:
         names = json.loads(file.metadata()["test_names"])
@@ -273,3 +278,27 @@ def test_a_network_that_was_handed_over_is_asked_for(fit: Fit) -> None:
         tw.evaluate(run.path, SPLIT)
     assert run.test is not None
     assert tw.evaluate(run.path, SPLIT, model=torch.nn.Linear(4, 3)).metrics.accuracy.value == run.test.accuracy
+
+
+def test_none_is_no_source_and_does_not_mean_digits(fit: Fit) -> None:
+    run = fit()
+    with pytest.raises(DataInvalid, match="evaluate needs labelled samples, got None: pass a folder"):
+        tw.evaluate(run.path, None)
+
+
+def test_val_samples_are_known_too(fit: Fit) -> None:
+    run = fit()
+    (note,) = tw.evaluate(run.path, (X[48:53], Y[48:53])).notes[:1]
+    assert note.startswith("2 of these 5 samples were in the training split")
+    assert tw.evaluate(run.path, SPLIT, split="val").notes[0].startswith("15 of these 15 samples were in the val split")
+
+
+def test_a_source_on_another_scale_than_the_training_arrays_is_measured_as_its_own_and_said(fit: Fit) -> None:
+    images, labels = PIXELS[..., 0] / 255, np.array(CLASSES)[np.arange(60) % 3]
+    run = fit((images, labels), model="logistic")
+    same = tw.evaluate(run.path, (images, labels), split="all")
+    other = tw.evaluate(run.path, (PIXELS[..., 0], labels), split="all")
+    np.testing.assert_allclose(other.predictions.probabilities, same.predictions.probabilities, atol=1e-5)
+    assert not [note for note in same.notes if "scale" in note and "those of training" in note]
+    (note,) = [note for note in other.notes if "those of training" in note]
+    assert note.startswith("the arrays of this source were read as 0 to 255, and those of training as 0 to 1: ")

@@ -13,7 +13,7 @@ from trainwell.core.recipe import Recipe
 from trainwell.metrics import Metrics, measure
 from trainwell.train.evaluate import Evaluation
 from trainwell.train.reporter import StartReport
-from trainwell.words import MARGIN, closing, describe_data, opening
+from trainwell.words import LONGEST, MARGIN, closing, describe_data, opening, shortened
 
 DATA = {
     "kind": "images",
@@ -48,7 +48,7 @@ def test_the_start_is_six_lines_that_say_what_was_found_and_decided() -> None:
     assert start() == [
         "data      2,000 colour images of 32x24 in 2 classes: 1,400 train, 200 val, 400 test",
         "network   whitened:width=24, 12,345 weights (colour images)",
-        "changes   horizontal_flip, shift:pixels=2 (mirrors keep labels)",
+        "augment   horizontal_flip, shift:pixels=2 (mirrors keep labels)",
         "training  sgd lr 0.05, one_cycle, batches of 64, 20 epochs = 440 steps (22 steps an epoch)",
         "machine   cpu, bfloat16, 2 threads",
         "reasons   for all 3 automatic choices: runs/one/machine.json",
@@ -65,7 +65,7 @@ def test_one_thread_one_step_and_no_changes_are_said_as_people_say_them() -> Non
     recipe = RECIPE.with_values({"machine.threads": 1, "augmentation": [], "length.epochs": 1})
     report = StartReport(recipe, DATA, CHOICES[:1], 12_345, 1, Path("one"))
     lines = list(opening(report))
-    assert lines[2] == "changes   none: every epoch sees the samples as they are"
+    assert lines[2] == "augment   none: every epoch sees the samples as they are"
     assert lines[3].endswith("1 epoch = 1 step")
     assert lines[4] == "machine   cpu, bfloat16, 1 thread"
     assert lines[5] == "reasons   for the automatic choice: one/machine.json"
@@ -74,7 +74,7 @@ def test_one_thread_one_step_and_no_changes_are_said_as_people_say_them() -> Non
 def test_options_that_are_defaults_are_left_to_the_recipe() -> None:
     long = "affine:rotation=10.0,smallest=0.9,largest=1.1,shear=0.0,translation=0.1,padding=zero"
     line = start(RECIPE.with_values({"augmentation": [long]}))[2]
-    assert line == "changes   affine:translation=0.1 (mirrors keep labels)"
+    assert line == "augment   affine:translation=0.1 (mirrors keep labels)"
 
 
 def test_the_end_of_a_resumed_run_says_whose_seconds_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_the_end_says_how_good_how_sure_how_long_and_what_next(monkeypatch: pyte
     assert lines[1].startswith("val       90.00 % right")
     assert lines[2] == "weakest   found least often: b 70 % of 10, c 90 % of 10"
     assert lines[3] == "took      83.2 s for 20 epochs"
-    assert lines[4] == "report    runs/my run/report.html"
+    assert lines[4] == "report    none yet: trainwell report 'runs/my run' writes it"
     assert lines[5] == "next      trainwell predict 'runs/my run' FILES…    trainwell evaluate 'runs/my run' SOURCE"
 
 
@@ -176,3 +176,46 @@ def test_the_lines_of_a_real_run_fit_its_files(tmp_path: Path, capsys: pytest.Ca
     assert Path(reasons.rpartition(": ")[2]).is_file()
     (page,) = [line for line in closing(run) if line.startswith("report")]
     assert Path(page.split(maxsplit=1)[1]).is_file()
+
+
+def test_no_opening_line_wraps_to_ten() -> None:
+    """Reasons of 300 characters and chains of ten augmentations: no line is longer than two of a terminal."""
+    reason = "the narrowest: even it can see every sample only once in a minute; " * 5
+    fields = ("model", "augmentation", "length.epochs", "machine.precision")
+    long = RECIPE.with_values({"augmentation": [f"shift:pixels={n}" for n in range(2, 20)]})
+    lines = start(long, tuple(AutoChoice(field, "x", reason) for field in fields))
+    assert len(lines) == 6
+    assert max(map(len, lines)) <= LONGEST
+    assert lines[1].endswith("12,345 weights (the narrowest: even it can see every sample only once in a minute; …)")
+    assert lines[2].endswith(", …")
+
+
+def test_a_path_is_never_cut() -> None:
+    path = Path("/" + "x" * 300)
+    report = StartReport(RECIPE, DATA, CHOICES, 1, 1, path)
+    assert list(opening(report))[-1].endswith(f"{path}/machine.json")
+
+
+@pytest.mark.parametrize("room", range(1, 60))
+def test_a_short_form_fits_ends_at_a_word_and_closes_its_brackets(room: int) -> None:
+    text = "mirrored in 56 % of cases (50 % is guessing); turned never"
+    short = shortened(text, room)
+    assert len(short) <= room
+    assert short.count("(") == short.count(")")
+    kept = short.removesuffix("…").rstrip()
+    assert text.startswith(kept)
+    assert not kept or short == text or text[len(kept)] == " "
+
+
+def test_after_a_second_look_the_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = list(closing(run_with(None, monkeypatch, looks=2)))
+    assert lines[0].endswith("100 samples never trained or chosen on, looked at 2 times")
+    assert "looked at" not in lines[1]
+
+
+@pytest.mark.parametrize(("epochs", "words"), [(4, "all 4 epochs were"), (1, "the epoch was")])
+def test_where_nothing_was_left_to_do_no_epochs_are_called_the_last_0(
+    epochs: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = list(closing(run_with(None, monkeypatch, epochs=epochs, epochs_before=epochs)))
+    assert f"took      83.2 s without training: {words} done before" in lines

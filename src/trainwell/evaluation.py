@@ -2,8 +2,9 @@
 with the samples that it was trained on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,11 @@ from trainwell.errors import DataInvalid, did_you_mean
 from trainwell.metrics import Metrics, measure
 
 Part = Literal["auto", "all", "train", "val", "test"]
+SEEN = {
+    "train": "training split of this run: on them it is judged by what it has seen, so the numbers are too good",
+    "val": "val split of this run, by which its confidences were set and its weights may have been chosen: on them the"
+    " numbers are a little too good",
+}
 STREAMED_AT_ONCE = 1_024  # samples of a Dataset that streams; more need not fit into memory
 
 
@@ -30,7 +36,7 @@ class Evaluated:
         metrics: every metric with its interval.
         predictions: of every sample, in the order of the source.
         targets: (N,) int64 class ids, in the classifier's order of classes.
-        notes: what a reader must know: which part was taken, classes without samples, samples seen in training;
+        notes: what a reader must know: which part was taken, classes without samples, samples seen before;
             what the numbers themselves need is in `metrics.notes`.
     """
 
@@ -47,7 +53,11 @@ class Evaluated:
 
 
 def evaluate_samples(
-    classifier: Classifier, samples: Samples, *, part: Part = "auto", trained_on: np.ndarray | None = None
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    part: Part = "auto",
+    known: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Evaluated:
     """Measure a classifier on labelled samples.
 
@@ -55,7 +65,8 @@ def evaluate_samples(
         classifier: loaded.
         samples: what a source found.
         part: which of the source's own splits; `auto` takes its test split where it has one, and everything else.
-        trained_on: sorted first 8 bytes of the content hashes of the samples that it was trained on.
+        known: by split (`train`, `val`), sorted first 8 bytes of the content hashes of the samples that it was
+            trained and chosen on.
 
     Raises:
         DataInvalid: the source has classes that the classifier does not know, or no samples in the part asked for.
@@ -64,7 +75,7 @@ def evaluate_samples(
     samples, notes = _take_part(samples, part)
     targets = _targets(samples, classifier.classes)
     predictions = _predict(classifier, samples)
-    notes += [*samples.notes, *_seen_in_training(samples, trained_on)]
+    notes += [*samples.notes, *_other_scale(classifier, samples), *_seen_before(samples, known)]
     absent = [name for label, name in enumerate(classifier.classes) if not (targets == label).any()]
     if absent:
         notes.append(f"there are no samples of {first_rows(absent)}")
@@ -111,27 +122,39 @@ def _targets(samples: Samples, classes: Sequence[str]) -> np.ndarray:
 
 def _predict(classifier: Classifier, samples: Samples) -> Predictions:
     if samples.dataset is None:
-        return classifier.predict(samples.arrays if samples.files is None else list(samples.files))
+        if samples.files is not None:
+            return classifier.predict(list(samples.files))
+        assert samples.arrays is not None
+        return classifier.predict_levels(samples.arrays.numpy())
     store = StreamStore(samples.dataset, torch.from_numpy(samples.labels), torch.arange(len(samples)), seed=0)
     pieces = torch.arange(len(samples)).split(STREAMED_AT_ONCE)
-    parts = [classifier.predict(store.gather(piece).inputs).probabilities for piece in pieces]
+    parts = [classifier.predict_levels(store.gather(piece).inputs).probabilities for piece in pieces]
     names = tuple(samples.name(row) for row in range(len(samples)))
     return Predictions(np.concatenate(parts), classifier.classes, names)
 
 
-def _seen_in_training(samples: Samples, trained_on: np.ndarray | None) -> list[str]:
-    """Say how many of the samples have the very content of training samples."""
-    if trained_on is None or samples.dataset is not None:
-        return []
-    digests = _digests(samples)
-    heads = np.array([int(digest[:16], 16) - 2**63 for digest in digests], dtype=np.int64)
-    seen = int(np.isin(heads, trained_on).sum())
-    if not seen:
+def _other_scale(classifier: Classifier, samples: Samples) -> list[str]:
+    """Say where a source was read on another scale than the arrays of training."""
+    ours, theirs = classifier.contract.scale, samples.scale
+    if ours is None or theirs is None or ours.factor == theirs.factor:
         return []
     return [
-        f"{seen} of these {len(samples)} samples were in the training split of this run: on them it is judged by what"
-        " it has seen, so the numbers are too good"
+        f"the arrays of this source were read as 0 to {theirs.highest:g}, and those of training as 0 to"
+        f" {ours.highest:g}: where both are numbers of one kind, bring them to one scale first"
     ]
+
+
+def _seen_before(samples: Samples, known: Mapping[str, np.ndarray]) -> list[str]:
+    """Say how many of the samples have the very content of training samples, and of val samples."""
+    if not known or samples.dataset is not None:
+        return []
+    heads = np.array([int(digest[:16], 16) - 2**63 for digest in _digests(samples)], dtype=np.int64)
+    notes = []
+    for split, why in SEEN.items():
+        seen = int(np.isin(heads, known[split]).sum()) if split in known else 0
+        if seen:
+            notes.append(f"{seen} of these {len(samples)} samples were in the {why}")
+    return notes
 
 
 def _digests(samples: Samples) -> list[str]:

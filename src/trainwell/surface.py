@@ -2,6 +2,7 @@
 `evaluate` measures it on any labelled source, and `write_report` writes the page of a run.
 """
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from trainwell.core.recipe import Recipe
 from trainwell.data.automatic import choose_budget
 from trainwell.data.prepare import DataSpec, find
 from trainwell.data.samples import infer_source
-from trainwell.errors import Interrupted, OptionInvalid, did_you_mean
+from trainwell.errors import DataInvalid, Interrupted, OptionInvalid, TrainwellError, did_you_mean
 from trainwell.evaluation import Evaluated, Part, evaluate_samples
 from trainwell.recipes.auto import auto
 from trainwell.report import write_report as write_page
@@ -100,7 +101,7 @@ def fit(
             if beside is not None:
                 _take_over(folder, beside, is_same=full == start, reporter=shown)
             folder.write_text(folder.recipe, full.to_yaml())
-            return _with_report(execute(folder, full, given, decide=auto, reporter=shown))
+            return _with_report(execute(folder, full, given, decide=auto, reporter=shown), shown)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped: go on with `trainwell resume {path}`") from None
     except Exception:
@@ -137,7 +138,7 @@ def resume(
     given = Given(data, model, checked_hooks(hooks))
     try:
         with showing(reporter) as shown:
-            return _with_report(execute(folder, recipe, given, decide=auto, reporter=shown, epochs=epochs))
+            return _with_report(execute(folder, recipe, given, decide=auto, reporter=shown, epochs=epochs), shown)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped: go on with `trainwell resume {run}`") from None
 
@@ -187,12 +188,16 @@ def evaluate(
     """
     if split not in get_args(Part):
         raise OptionInvalid(f"split must be one of {', '.join(get_args(Part))}, got {split!r}")
+    if source is None:
+        raise DataInvalid(
+            "evaluate needs labelled samples, got None: pass a folder, a file, a built-in source by name, or (x, y)"
+        )
     classifier = load(run, model=model, device=device)
     data, values = _source(source, has_recipe=False)
     section = Recipe().with_values(values).data
     spec = DataSpec(source=section.source.name, options=section.source.options, location=section.location)
     samples = find(spec, data, budget=choose_budget("auto")[0])
-    return evaluate_samples(classifier, samples, part=split, trained_on=_trained_on(Path(run)))
+    return evaluate_samples(classifier, samples, part=split, known=_known_to(Path(run)))
 
 
 def write_report(run: str | Path) -> Path:
@@ -204,15 +209,27 @@ def write_report(run: str | Path) -> Path:
     return write_page(RunFolder.open(Path(run)).path)
 
 
-def _with_report(run: Run) -> Run:
-    write_page(run.path)
+def _with_report(run: Run, reporter: Reporter) -> Run:
+    """Write the page of a finished run; whatever becomes of the page, the run is not lost with it."""
+    path = RunFolder(run.path).report
+    later = f"the run is finished and stored: write its page with `trainwell report {run.path}`"
+    try:
+        write_page(run.path)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped while the page was written; {later}") from None
+    except Exception as error:  # a fault of the page, ours too, must not hide what was trained for hours
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # that of an earlier end would show other numbers
+        why = str(error) if isinstance(error, TrainwellError) else f"{type(error).__name__}: {error}"
+        reporter.say(f"{path} is missing, since it could not be written ({why}); {later}")
     return run
 
 
-def _trained_on(run: Path) -> np.ndarray | None:
-    """Return the content hashes of the samples that a run was trained on, where they are known."""
+def _known_to(run: Path) -> dict[str, np.ndarray]:
+    """Return the content hashes of the samples that a run was trained and chosen on, by split, where they are known."""
     folder = RunFolder(run if (run / "recipe.yaml").exists() else run.parent)
-    return read_kept(folder.samples, "train_digests").get("train_digests")
+    kept = read_kept(folder.samples, "train_digests", "val_digests")
+    return {name.removesuffix("_digests"): digests for name, digests in kept.items()}
 
 
 def _starting_recipe(recipe: Recipe | str | Path | None) -> tuple[Recipe, Path | None]:

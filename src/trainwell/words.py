@@ -9,16 +9,19 @@ from trainwell.core.recipe import Recipe, decided
 from trainwell.core.shelves import SHELVES
 from trainwell.core.stats import Interval
 from trainwell.metrics import Metrics
+from trainwell.train.folder import RunFolder
 from trainwell.train.reporter import StartReport
 from trainwell.train.run import Run
 
 MARGIN = 10  # characters; the word at the beginning of a line stands in them
 WEAKEST = 3  # classes that are named at the end
+LONGEST = 160  # characters of an opening line: two lines of a usual terminal
+SHORTEST = 20  # characters; what is left of a reason below that says nothing
 UNBALANCED = 3.0  # the most frequent class over the rarest, from which it is said
 
 
 def opening(report: StartReport) -> Iterator[str]:
-    """Say what was found and decided, a line for each part of the run."""
+    """Say what was found and decided, a short line for each part of the run; full reasons are in `machine.json`."""
     recipe, reasons = report.recipe, {choice.field: choice.reason for choice in report.choices}
     length = f"{_counted(int(recipe.length.epochs), 'epoch')} = {_counted(report.steps, 'step')}"
     optimizer, schedule = decided(recipe.optimizer), decided(recipe.schedule)
@@ -26,11 +29,13 @@ def opening(report: StartReport) -> Iterator[str]:
     training = f"{optimizer.name}{rate}, {schedule.name}, batches of {recipe.batch.size}, {length}"
     machine = recipe.machine
     where = f"{machine.device}, {machine.precision}, {_counted(decided(machine.threads), 'thread')}"
-    yield _line("data", describe_data(report.data))
-    yield _line("network", f"{brief(decided(recipe.model), 'model')}, {report.weights:,} weights", reasons.get("model"))
-    yield _line("changes", _changes(recipe), reasons.get("augmentation"))
-    yield _line("training", training, reasons.get("length.epochs"))
-    yield _line("machine", where, reasons.get("machine.precision"))
+    yield _opened("data", describe_data(report.data))
+    yield _opened(
+        "network", f"{brief(decided(recipe.model), 'model')}, {report.weights:,} weights", reasons.get("model")
+    )
+    yield _opened("augment", _augmentations(recipe), reasons.get("augmentation"))
+    yield _opened("training", training, reasons.get("length.epochs"))
+    yield _opened("machine", where, reasons.get("machine.precision"))
     yield _line("reasons", f"{_reasons(len(report.choices))} {report.path / 'machine.json'}")
 
 
@@ -71,7 +76,7 @@ def _balance(counts: Mapping[str, Mapping[str, int]]) -> str:
     return f" ({by_class[most]:,} of {most}, only {by_class[rare]:,} of {rare})"
 
 
-def _changes(recipe: Recipe) -> str:
+def _augmentations(recipe: Recipe) -> str:
     names = ", ".join(brief(choice, "augmentation") for choice in decided(recipe.augmentation))
     return names or "none: every epoch sees the samples as they are"
 
@@ -105,20 +110,31 @@ def closing(run: Run) -> Iterator[str]:
         if found is not None:
             unseen = "never trained or chosen on" if split == "test" else "not trained on"
             where = f"{_counted(found.count, 'sample')} {unseen}"
+            where += f", looked at {run.looks} times" if split == "test" and run.looks > 1 else ""
             yield _line(split, f"{100 * found.accuracy:.2f} % right ({_between(found.interval)}), {where}")
     if run.test is None and run.val is None:
         yield _line("test", "nothing was held out, so nobody knows how good it is: bring a val or a test split")
     if metrics is not None:
         yield from _weakest(metrics)
-    here = run.epochs - run.epochs_before
-    epochs = (
-        f"the last {here} of {_counted(run.epochs, 'epoch')}" if run.epochs_before else _counted(run.epochs, "epoch")
-    )
-    yield _line("took", f"{_seconds(run.seconds)} for {epochs}")
-    yield _line("report", str(run.path / "report.html"))
     path = shlex.quote(str(run.path))
+    yield _line("took", f"{_seconds(run.seconds)} {_what_took(run)}")
+    page = RunFolder(run.path).report
+    yield _line("report", str(page) if page.exists() else f"none yet: trainwell report {path} writes it")
     predict = f"trainwell predict {path} FILES…    " if run.takes_files else ""
     yield _line("next", f"{predict}trainwell evaluate {path} SOURCE")
+
+
+def _what_took(run: Run) -> str:
+    here = run.epochs - run.epochs_before
+    if not run.epochs_before:
+        return f"for {_counted(run.epochs, 'epoch')}"
+    if not here:
+        return f"without training: {_all(run.epochs)} done before"
+    return f"for the last {here} of {_counted(run.epochs, 'epoch')}"
+
+
+def _all(epochs: int) -> str:
+    return "the epoch was" if epochs == 1 else f"all {epochs:,} epochs were"
 
 
 def _weakest(metrics: Metrics) -> Iterator[str]:
@@ -155,5 +171,37 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _line(word: str, text: str, reason: str | None = None) -> str:
-    return f"{word:<{MARGIN}}{text}" + (f" ({reason})" if reason else "")
+def _line(word: str, text: str) -> str:
+    return f"{word:<{MARGIN}}{text}"
+
+
+def _opened(word: str, text: str, reason: str | None = None) -> str:
+    """Return a line that is not much longer than `LONGEST`, whatever there is to say."""
+    brief_text = shortened(text, LONGEST - MARGIN)
+    text = text if brief_text == "…" else brief_text  # a single long word, such as a path, is no use in parts
+    room = LONGEST - MARGIN - len(text) - len(" ()")
+    if reason and (len(reason) <= room or room >= SHORTEST):
+        text += f" ({shortened(reason, room)})"
+    return _line(word, text)
+
+
+def shortened(text: str, room: int) -> str:
+    """Return a text, or as much of its beginning as there is room for: whole clauses, else whole words.
+
+    A bracket that would stay open is left out.
+
+    >>> shortened("grey images; the widest", 30), shortened("grey images; the widest", 20)
+    ('grey images; the widest', 'grey images; …')
+    >>> shortened("mirrored in 56 % of cases (50 % is guessing)", 40), shortened("incomprehensible", 10)
+    ('mirrored in 56 % of cases …', '…')
+    """
+    if len(text) <= room:
+        return text
+    for border in ("; ", " "):
+        end = text.rfind(border, 0, room)
+        while end > 0:
+            kept = text[: end + 1].rstrip()
+            if kept.count("(") == kept.count(")") and len(kept) + len(" …") <= room:
+                return f"{kept} …"
+            end = text.rfind(border, 0, end)
+    return "…"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trainwell.classifier import golden, layout, load
+from trainwell.core.own_code import settle_files
 from trainwell.data import decode
 from trainwell.data.preprocessing.elementwise import Elementwise
 from trainwell.data.resize import ImageForm
@@ -85,6 +86,69 @@ def reseal(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     for name in plain["sha256"]:
         plain["sha256"][name] = layout.sha256(path / name)
     (path / "classifier.json").write_text(layout.sealed({key: plain[key] for key in plain if key != "seal"}))
+
+
+def test_a_stray_file_beside_the_golden_images_is_not_read(saved: Make) -> None:
+    path = saved().path
+    (path / "golden" / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (path / "golden" / "folder").mkdir()
+    assert load(path).classes == ("cat", "dog", "fox")
+
+
+def owned(saved: Make, tmp_path: Path) -> Path:
+    """A classifier with a network in a file of the user's own, which is gone from where it was."""
+    file = tmp_path / "my_net.py"
+    file.write_text(
+        "from torch import nn\n\n\ndef net(in_features, num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, num_classes))\n"
+    )
+    files = settle_files({str(file): ""}, tmp_path / "code", networks=(str(file),))
+    path = saved(model=f"{file}:net", files=files).path
+    file.unlink()
+    return path
+
+
+@pytest.mark.parametrize("digest", ["right", "empty"])
+@pytest.mark.parametrize("place", ["absolute", "above"])
+def test_code_outside_the_classifier_is_not_run(saved: Make, tmp_path: Path, digest: str, place: str) -> None:
+    path = owned(saved, tmp_path)
+    assert load(path).classes == ("cat", "dog", "fox")
+    evil, ran = tmp_path / "evil.py", tmp_path / "ran"
+    evil.write_text(f"open({str(ran)!r}, 'w')\n")
+    name = str(evil) if place == "absolute" else "../../evil.py"
+    found = layout.sha256(evil) if digest == "right" else ""
+
+    def change(plain: dict[str, Any]) -> None:
+        plain["contract"]["files"][name] = found
+
+    reseal(path, change)
+    with pytest.raises(
+        RunDamaged, match=r"evil\.py of the user's own, and no such file .* is in .*code: no other file"
+    ):
+        load(path)
+    assert not ran.exists()
+
+
+def test_code_without_a_digest_is_not_run_even_in_its_folder(saved: Make, tmp_path: Path) -> None:
+    path = owned(saved, tmp_path)
+    reseal(path, lambda plain: plain["contract"].update(files={"my_net.py": ""}))
+    with pytest.raises(RunDamaged, match=r"names the file my_net\.py of the user's own, and no such file with its SHA"):
+        load(path)
+
+
+def test_a_network_in_a_file_that_did_not_come_along_is_refused(saved: Make, tmp_path: Path) -> None:
+    path = owned(saved, tmp_path)
+    reseal(path, lambda plain: plain["contract"].update(files={}))
+    with pytest.raises(RunDamaged, match=r"names a network in my_net\.py, which is not among its files"):
+        load(path)
+
+
+def test_a_head_that_names_files_outside_its_folder_is_refused(saved: Make, tmp_path: Path) -> None:
+    path = saved().path
+    (tmp_path / "secret").write_text("secret")
+    reseal(path, lambda plain: plain["sha256"].update({"golden/../../secret": ""}))
+    with pytest.raises(RunDamaged, match=r"names the file golden/\.\./\.\./secret, which is not in its own folder"):
+        load(path)
 
 
 def test_a_newer_format_asks_for_an_upgrade(saved: Make) -> None:

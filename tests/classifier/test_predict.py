@@ -16,6 +16,7 @@ from torch import Tensor
 from trainwell.classifier import Classifier, classifier
 from trainwell.data.decode import decode_bytes
 from trainwell.data.resize import ImageForm
+from trainwell.data.samples import Scale
 from trainwell.errors import DataInvalid, FilesInvalid, OptionInvalid, ShapeError
 
 from .conftest import CLASSES, Saved, encoded, photo
@@ -210,7 +211,10 @@ def test_an_empty_folder_says_what_it_holds_instead(clf: Classifier, tmp_path: P
         ([None], r"row 0 of the list is of type NoneType"),
         (np.zeros((0, 16, 12, 3), np.uint8), r"\(0, 16, 12, 3\): it holds no samples"),
         (np.full((4, 4), np.nan), r"the array holds 16 values that are NaN or Inf"),
-        (np.full((4, 4), -3.0), r"values from -3 to -3, and this classifier was trained on images from 0 to 255"),
+        (np.full((4, 4), -3), r"int64 values from -3 to -3, and this classifier takes arrays of uint8 from 0 to 255"),
+        (np.full((4, 4), 300), r"int64 values from 300 to 300, .* of uint16 from 0 to 65535"),
+        (np.full((4, 4), 0.5), r"float64 values from 0\.5 to 0\.5, .*trained on files.*bring floats from 0 to 1 to"),
+        ([np.full((4, 4), 0.5)], r"row 0 holds float64 values from 0\.5 to 0\.5, and this classifier takes arrays of"),
         (np.zeros((4, 4), complex), r"must hold whole numbers or floats"),
     ],
 )
@@ -237,8 +241,6 @@ LAYOUTS: dict[str, Callable[[np.ndarray], Any]] = {
     "tensor, contiguous": lambda batch: torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(),
     "a list of images": lambda batch: list(batch),
     "a list of tensors": lambda batch: [torch.from_numpy(image).permute(2, 0, 1) for image in batch],
-    "floats to 255": lambda batch: batch.astype(np.float64),
-    "floats to 1": lambda batch: (batch / 255).astype(np.float32),
     "whole numbers": lambda batch: batch.astype(np.int64),
     "16 bits": lambda batch: batch.astype(np.uint16) * np.uint16(257),
     "with an opaque fourth channel": lambda batch: np.concatenate([batch, np.full_like(batch[..., :1], 255)], axis=3),
@@ -256,6 +258,106 @@ def test_one_batch_in_any_layout_and_number_type_gives_the_same(
     want = by_decoder(made, *map(encoded, batch))
     assert got.names == ("row 0", "row 1", "row 2")
     assert close(got.probabilities, want)
+
+
+TRAINED: dict[str, tuple[Scale | None, Callable[[np.ndarray], np.ndarray]]] = {
+    "files, 8 bits": (None, lambda levels: levels),
+    "files, 16 bits": (None, lambda levels: levels.astype(np.uint16) * np.uint16(257)),
+    "floats to 1": (Scale(255, is_float=True), lambda levels: levels / np.float32(255)),
+    "floats to 255": (Scale(1, is_float=True), lambda levels: levels.astype(np.float64)),
+    "floats to 16": (Scale(255 / 16, is_float=True), lambda levels: levels / (255 / 16)),
+    "8 bits": (Scale(1, is_float=False), lambda levels: levels),
+    "8 bits in 64": (Scale(1, is_float=False), lambda levels: levels.astype(np.int64)),
+    "16 bits": (Scale(1 / 257, is_float=False), lambda levels: levels.astype(np.uint16) * np.uint16(257)),
+}
+
+
+@pytest.mark.parametrize(
+    ("trained", "dtype"),
+    [(name, dtype) for name in TRAINED for dtype in ("uint8", "float32") if name[:5] != "files"]
+    + [("files, 8 bits", "uint8"), ("files, 16 bits", "uint8")],
+)
+@pytest.mark.parametrize("bright", [0.004, 0.1, 1.0], ids=["nearly black", "dark", "bright"])
+def test_how_bright_an_image_is_does_not_change_its_scale(saved: Make, trained: str, bright: float, dtype: str) -> None:
+    scale, as_given = TRAINED[trained]
+    made = saved(model="mlp:hidden=[8]", scale=scale, dtype=dtype)
+    levels = (photo(16, 12) * bright).astype(np.uint8)
+    want = made.logits(torch.from_numpy(levels[None]).permute(0, 3, 1, 2).to(getattr(torch, dtype))).softmax(1).numpy()
+    got = made.load().predict(as_given(levels[None]))
+    assert close(got.probabilities, want, tolerance=1e-4)
+    one = made.load().predict([as_given(levels)])
+    assert close(one.probabilities, want, tolerance=1e-4)
+
+
+def test_an_image_of_all_nine_tenths_stays_dark_after_training_on_floats_to_255(saved: Make) -> None:
+    made = saved(form=ImageForm(16, 12, 1), dtype="float32", scale=Scale(1, is_float=True))
+    rows = np.full((1, 16, 12), 0.9, np.float32)
+    want = made.logits(torch.full((1, 1, 16, 12), 0.9)).softmax(1).numpy()
+    assert close(made.load().predict(rows).probabilities, want)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    ("scale", "array", "words"),
+    [
+        (Scale(255, is_float=True), np.full((16, 12), 1.5), r"from 1\.5 to 1\.5, .* takes numbers from 0 to 1, as the"),
+        (Scale(255, is_float=True), photo(16, 12), r"uint8 values from 0 to \d+, .* takes numbers from 0 to 1, as the"),
+        (
+            Scale(255 / 16, is_float=True),
+            np.full((16, 12), 17),
+            r"takes numbers from 0 to 16, .*multiplied by 15\.9375",
+        ),
+        (Scale(1, is_float=True), np.full((16, 12), 256.0), r"takes numbers from 0 to 255, as the arrays that it was"),
+        (Scale(1, is_float=True), np.full((16, 12), -0.1), r"from -0\.1 to -0\.1, .* takes numbers from 0 to 255"),
+        (
+            Scale(1, is_float=True),
+            np.ones((16, 12), bool),
+            r"holds bool values from 0 to 1|holds bool values from 1 to 1",
+        ),
+        (
+            Scale(1, is_float=False),
+            np.full((16, 12), 0.9),
+            r"holds float64 values .* takes whole numbers from 0 to 255",
+        ),
+        (Scale(1, is_float=False), np.full((16, 12), 300), r"from 300 to 300, .* takes whole numbers from 0 to 255"),
+        (Scale(1 / 257, is_float=False), np.full((16, 12), 9, np.uint8), r"takes uint16 from 0 to 65535.*give image f"),
+    ],
+)
+def test_numbers_that_training_arrays_could_not_have_held_are_refused(
+    saved: Make, dtype: str, scale: Scale, array: np.ndarray, words: str
+) -> None:
+    clf = saved(form=ImageForm(16, 12, 3 if array.ndim == 3 else 1), model="logistic", scale=scale, dtype=dtype).load()
+    with pytest.raises(DataInvalid, match=words) as caught:
+        clf.predict(array)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_are_answered_after_training_on_arrays_of_any_scale(saved: Make) -> None:
+    made = saved(scale=Scale(255 / 16, is_float=True))
+    assert close(made.load().predict(encoded(photo())).probabilities, by_decoder(made, encoded(photo())))
+
+
+def test_true_and_false_are_white_and_black_as_in_a_file_of_one_bit(saved: Make) -> None:
+    made = saved(form=ImageForm(16, 12, 1))
+    mask = photo(16, 12)[..., 0] > 90
+    want = answers(made, np.where(mask, 255, 0).astype(np.uint8)[..., None])
+    assert close(made.load().predict(mask).probabilities, want)
+
+
+@pytest.mark.parametrize("array", [np.full((2, 3, 16, 12), 0.5), np.full((2, 3, 16, 12), 300)])
+def test_streamed_bytes_are_not_made_of_floats_or_of_more_than_a_byte(saved: Make, array: np.ndarray) -> None:
+    made = saved(form=None, shape=(3, 16, 12), dtype="uint8", is_streamed=True, scale=Scale(1, is_float=False))
+    with pytest.raises(DataInvalid, match=r"takes whole numbers from 0 to 255"):
+        made.load().predict(array)
+    whole = (array * 2 % 256).astype(np.uint8)
+    assert close(made.load().predict(whole).probabilities, made.logits(torch.from_numpy(whole)).softmax(1).numpy())
+
+
+def test_streamed_floats_to_one_are_scaled_as_in_training(saved: Make) -> None:
+    made = saved(form=None, shape=(3, 16, 12), is_streamed=True, scale=Scale(255, is_float=True))
+    rows = torch.rand(4, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+    assert close(made.load().predict(rows).probabilities, made.logits(rows * 255).softmax(1).numpy())
+    assert close(made.load().predict_levels(rows * 255).probabilities, made.logits(rows * 255).softmax(1).numpy())
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1)])
@@ -326,7 +428,7 @@ def test_what_is_no_feature_row_is_refused_in_words(
 
 
 def test_float_images_are_scaled_and_resized_as_training_arrays_are(saved: Make) -> None:
-    made = saved(form=ImageForm(16, 12, 1), dtype="float32")
+    made = saved(form=ImageForm(16, 12, 1), dtype="float32", scale=Scale(255, is_float=True))
     clf = made.load()
     rows = np.random.default_rng(0).random((3, 16, 12)).astype(np.float32)  # finer than uint8 on the scale 0 to 1
     want = made.logits(torch.from_numpy(rows[:, None] * 255)).softmax(1).numpy()

@@ -104,8 +104,27 @@ def test_plain_data_is_json(answers: Predictions) -> None:
 def test_what_was_left_out_is_said_everywhere() -> None:
     one = Predictions(SHARES[:1], ("a", "b", "c"), ("x",), skipped=(BadFile(Path("bad.png"), "is empty"),))
     assert one.to_plain()["skipped"] == [{"file": "bad.png", "reason": "is empty"}]
-    assert str(one).endswith("1 file was left out, because it cannot be used")
-    assert "1 files were left out" in one._repr_html_()
+    assert str(one).endswith("1 file was left out, because it cannot be used: bad.png is empty")
+    assert "1 file was left out: bad.png is empty" in one._repr_html_()
+
+
+def test_of_many_files_that_were_left_out_the_first_few_are_named() -> None:
+    bad = tuple(BadFile(Path(f"<{number}>.png"), "is empty") for number in range(9))
+    one = Predictions(SHARES[:1], ("a", "b", "c"), ("x",), skipped=bad)
+    words = str(one).splitlines()[-1]
+    assert words.startswith("9 files were left out, because they cannot be used: <0>.png is empty; <1>.png is empty; ")
+    assert words.endswith("<4>.png is empty; and 4 more")
+    assert "9 files were left out: &lt;0&gt;.png is empty" in one._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["=1+2.png", "+1.png", "-1.png", "@SUM(A1).png", "\tx.png", "\rx.png"])
+def test_a_name_that_a_spreadsheet_would_run_is_written_as_text(tmp_path: Path, name: str) -> None:
+    one = Predictions(SHARES[:1], (name, "b", "c"), (name,))
+    with open(one.to_csv(tmp_path / "out.csv"), encoding="utf-8", newline="") as file:
+        head, row = csv.reader(file)
+    assert row[:2] == [f"'{name}", f"'{name}"]
+    assert head[3] == f"p({name})"
+    assert one.to_plain()["predictions"][0]["input"] == name
 
 
 def test_names_are_escaped_on_a_page(answers: Predictions) -> None:

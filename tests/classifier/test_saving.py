@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,46 @@ def test_saving_leaves_the_network_in_its_mode_and_its_weights_alone(saved: Make
     save(tmp_path / "again", model=made.model, preprocessing=made.preprocessing, contract=made.contract)
     assert made.model.training
     assert all(torch.equal(value, before[name]) for name, value in made.model.state_dict().items())
+
+
+class Remembers(nn.Module):
+    """Keeps its last output, which is no leaf of a graph, and something that no copy can be made of."""
+
+    def __init__(self, *, is_copyable: bool = True) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 12, 3), nn.Dropout(0.5), nn.BatchNorm1d(3))
+        self.kept: list[torch.Tensor] = []
+        self.lock = None if is_copyable else threading.Lock()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.kept = [self.body(inputs)]
+        return self.kept[0]
+
+
+def test_a_network_that_keeps_its_last_output_is_saved_after_training(saved: Make, tmp_path: Path) -> None:
+    made = saved(model="given", given=Remembers())
+    net = made.model
+    net.train()
+    assert isinstance(net, Remembers)
+    net.body[2].eval()
+    net(torch.zeros(4, 3, 16, 12)).sum().backward()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    path = save(tmp_path / "again", model=net, preprocessing=made.preprocessing, contract=made.contract)
+    assert [module.training for module in (net, net.body, net.body[2], net.body[3])] == [True, True, False, True]
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    want = made.logits(images())
+    net(torch.zeros(4, 3, 16, 12))  # what it keeps has a graph again
+    got = load(path, model=net).logits(images())
+    assert torch.equal(net.body[1].weight, before["body.1.weight"])
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_that_cannot_be_copied_is_saved(saved: Make) -> None:
+    made = saved(model="given", given=Remembers(is_copyable=False))
+    fresh = made.load(model=Remembers())
+    torch.testing.assert_close(fresh.logits(images()), made.logits(images()), rtol=1e-4, atol=1e-4)
 
 
 def test_saving_again_replaces_the_classifier_and_leaves_nothing_else_behind(saved: Make) -> None:

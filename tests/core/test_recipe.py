@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from trainwell.core.choice import Choice, read_value
-from trainwell.core.recipe import SINGLE_MEMBERS, Recipe, decided, diff, is_open
+from trainwell.core.recipe import FIXED_SECONDS, SINGLE_MEMBERS, Recipe, decided, diff, is_open, training_seconds
 from trainwell.errors import OptionInvalid, RecipeInvalid
 
 RICH = {
@@ -164,3 +164,23 @@ def test_a_file_that_is_no_recipe_is_refused_in_words(text: str, words: str) -> 
 def test_a_recipe_can_not_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Recipe().seed = 3
+
+
+def test_class_weights_are_open_by_default_and_no_other_word_is_taken() -> None:
+    assert Recipe().regularization.class_weights == "auto"
+    assert Recipe().with_values({"regularization.class_weights": "none"}).regularization.class_weights == "none"
+    with pytest.raises(RecipeInvalid, match="regularization.class_weights"):
+        Recipe().with_values({"regularization.class_weights": "equal"})
+
+
+@pytest.mark.parametrize("minutes", [0.2, 0.5, 2.0, 60.0])
+def test_training_leaves_the_seconds_that_start_and_end_take(minutes: float) -> None:
+    """Also where the run had begun a second before."""
+    left = training_seconds(minutes, 1.0)
+    assert left + 1.0 + FIXED_SECONDS < 60 * minutes
+    assert left == pytest.approx((60 * minutes - 4) * 0.92 - 1)
+
+
+@pytest.mark.parametrize(("minutes", "elapsed"), [(0.01, 0.0), (0.1, 3.0), (2.0, 500.0)])
+def test_where_start_and_end_take_all_the_time_training_still_has_a_fifth(minutes: float, elapsed: float) -> None:
+    assert training_seconds(minutes, elapsed) == pytest.approx(minutes * 60 / 5)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from trainwell.data.given import given
 from trainwell.data.prepare import DataSpec, Prepared, prepare
+from trainwell.data.samples import Scale
 from trainwell.data.store import Store
 from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid
@@ -119,6 +120,40 @@ def test_datasets_as_splits_stream_together_if_one_does() -> None:
     first = prepared.stores.val.gather(torch.tensor([0]))
     row = int(prepared.rows.val[0]) - 40 if prepared.rows.val is not None else 0
     np.testing.assert_allclose(first.inputs[0].permute(1, 2, 0).numpy(), X[row], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "scale"),
+    [
+        (torch.uint8, 1, Scale(1, is_float=False)),
+        (torch.uint16, 257, Scale(1 / 257, is_float=False)),
+        (torch.float32, 1 / 255, Scale(255, is_float=True)),
+        (torch.float32, 1, Scale(1, is_float=True)),
+    ],
+)
+def test_streamed_images_reach_the_scale_that_stored_ones_reach(
+    dtype: torch.dtype, factor: float, scale: Scale
+) -> None:
+    def make(row: int) -> Any:
+        noise = torch.randint(0, 2, (6, 6, 3)) if row == 0 else torch.zeros(6, 6, 3)
+        return (((torch.from_numpy(X[row]) // 2 + noise) * factor).to(dtype), int(Y[row]))
+
+    prepared = ready(Items(make))
+    assert prepared.scale == scale
+    assert isinstance(prepared.stores.train, StreamStore)
+    batch = prepared.stores.train.gather(torch.arange(8)).inputs
+    want = np.stack([X[row] // 2 for row in prepared.rows.train[:8]])
+    np.testing.assert_allclose(batch.permute(0, 2, 3, 1).numpy(), want, atol=1.01)
+
+
+def test_streamed_parts_on_different_scales_are_refused() -> None:
+    parts = {
+        "train": Items(random_item),
+        "val": Items(lambda row: (torch.from_numpy(X[row]).permute(2, 0, 1).float() * 0.999, int(Y[row])), 10),
+    }
+    words = r"on different scales: train holds floats from 0 to 1; val holds floats from 0 to 255; bring all of them"
+    with pytest.raises(DataInvalid, match=words):
+        ready(parts)
 
 
 def test_names_as_labels_are_classes_also_when_streaming() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from trainwell.data.pairs import Pair, join_pairs
 from trainwell.data.prepare import DataSpec, Prepared, prepare
-from trainwell.data.samples import infer_source
+from trainwell.data.samples import Scale, infer_source
 from trainwell.data.store import Store
 from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid, FilesInvalid, NameUnknown, OptionInvalid
@@ -33,6 +33,17 @@ def photos(tmp_path: Path) -> Path:
     for seed in range(20):
         picture(root / ("cat" if seed % 2 else "dog") / f"{seed:02}.png", seed)
     return root
+
+
+@pytest.mark.parametrize(("size", "color"), [("keep", "auto"), (8, "grey")])
+def test_the_scale_of_arrays_survives_their_size_and_colour(size: Any, color: Any) -> None:
+    x = np.stack([pixels(seed) for seed in range(24)]) / 255
+    spec = DataSpec(image_size=size, color=color)
+    assert prepare(spec, seed=0, threads=1, given=(x, np.arange(24) % 2)).scale == Scale(255, is_float=True)
+
+
+def test_files_have_no_scale_of_arrays(photos: Path) -> None:
+    assert ready(photos).scale is None
 
 
 def ready(root: Path, *, seed: int = 0, threads: int = 1, cache: Path | None = None, **fields: Any) -> Prepared:

@@ -10,7 +10,7 @@ import torch
 
 from trainwell.core.shelves import sources
 from trainwell.data.layouts import read_inputs
-from trainwell.data.samples import Samples
+from trainwell.data.samples import Samples, Scale
 from trainwell.errors import DataInvalid
 
 GREY = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
@@ -171,6 +171,29 @@ def test_standardized_floats_are_kept_and_said() -> None:
     read = read_inputs(np.array([[[-1.5, 2.0]]]), where="x")
     assert read.tensor.flatten().tolist() == [-1.5, 2.0]
     assert "no image's 0 to 1 or 0 to 255: kept as it is" in read.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        (GREY, Scale(1, is_float=False)),
+        (GREY.astype(np.int64), Scale(1, is_float=False)),
+        (GREY.astype(np.uint16) * np.uint16(257), Scale(1 / 257, is_float=False)),
+        (GREY > 9, Scale(255, is_float=False)),
+        (GREY / 255, Scale(255, is_float=True)),
+        (np.linspace(0, 1, 120).reshape(GREY.shape), Scale(255, is_float=True)),
+        (GREY.astype(np.float32), Scale(1, is_float=True)),
+        (GREY * 0.999, Scale(1, is_float=True)),
+        (GREY - 60.0, None),
+        (GREY[:, 0] / 255, None),
+    ],
+)
+def test_what_arrays_were_multiplied_by_is_kept(tmp_path: Path, values: np.ndarray, scale: Scale | None) -> None:
+    samples = load(tmp_path, x=values, y=LABELS)
+    assert samples.scale == scale
+    if scale is not None and samples.arrays is not None:
+        want = torch.from_numpy(values * scale.factor).float()
+        torch.testing.assert_close(samples.arrays[..., 0].float(), want, atol=1e-3, rtol=1e-5)
 
 
 def test_sixteen_bit_and_boolean_images_reach_the_whole_scale() -> None:

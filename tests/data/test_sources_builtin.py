@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from trainwell.core.shelves import sources
-from trainwell.data.samples import Samples
+from trainwell.data.samples import Samples, Scale
 
 
 def points(**options: Any) -> tuple[np.ndarray, np.ndarray, Samples]:
@@ -73,6 +73,14 @@ def test_three_modes_stand_apart_from_everything_else() -> None:
     distance = np.linalg.norm(x[:, None] - centres, axis=2)
     assert np.array_equal(distance.min(1) <= 0.5 + 1e-6, y == 1)
     assert (np.bincount(distance[y == 1].argmin(1)) > 400).all()
+
+
+def test_the_levels_of_the_digits_times_their_scale_are_its_images() -> None:
+    samples = sources.build("digits", {})
+    assert samples.scale == Scale(255 / 16, is_float=True)
+    assert samples.arrays is not None
+    levels = np.asarray(load_digits().images)
+    np.testing.assert_allclose(samples.arrays[..., 0].numpy(), levels * samples.scale.factor, atol=0.5)
 
 
 def test_moons_are_half_circles_that_reach_into_each_other() -> None:

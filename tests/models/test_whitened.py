@@ -40,6 +40,29 @@ def test_whitened_patches_are_uncorrelated_and_of_variance_one_up_to_the_floor()
     np.testing.assert_allclose(np.diag(expected), 1, atol=0.05)
 
 
+def test_images_of_any_number_and_size_are_read_in_pieces_to_the_same_whitening(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images, cut = photos(31), []
+    split = Tensor.split
+
+    def watched(self: Tensor, size: int) -> object:
+        cut.append(size)
+        return split(self, size)
+
+    monkeypatch.setattr(Tensor, "split", watched)
+    whole, pieces = whitened((3, 12, 12), 5, width=8), whitened((3, 12, 12), 5, width=8)
+    whole.start_on(images)
+    monkeypatch.setattr(module, "PIECE_PIXELS", 12 * 12 * 4)
+    pieces.start_on(images)
+    assert cut[0] >= 31
+    assert cut[1] == 4
+    of_whole, of_pieces = (
+        (rows := network.whiten.weight[:12].detach().double().flatten(1)).T @ rows for network in (whole, pieces)
+    )  # W^T W, in which the sign of a direction does not show
+    torch.testing.assert_close(of_pieces, of_whole, rtol=1e-5, atol=1e-5)
+
+
 def test_each_direction_is_there_with_both_signs() -> None:
     network = whitened((3, 12, 12), 5, width=8)
     network.start_on(photos())

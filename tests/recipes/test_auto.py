@@ -9,6 +9,7 @@ import pytest
 from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import MEMBER_FIELDS, Recipe, is_open
+from trainwell.data.augmentation.geometry import Geometric
 from trainwell.data.prepare import Prepared
 from trainwell.errors import RecipeInvalid
 from trainwell.recipes import labels_kept
@@ -27,7 +28,7 @@ from trainwell.recipes.work import Work
 
 Prepare = Callable[..., Prepared]
 Images = Callable[..., tuple[np.ndarray, np.ndarray]]
-DECIDED_HERE = (*(set(MEMBER_FIELDS) - {"probes"}), "batch.size", "length.epochs")
+DECIDED_HERE = (*(set(MEMBER_FIELDS) - {"probes"}), "batch.size", "length.epochs", "regularization.class_weights")
 NO_CHANGES: dict[str, Any] = {"augmentation": []}  # the probe takes a second, and is tested by itself
 
 
@@ -114,6 +115,7 @@ USERS: dict[str, Any] = {
     "loss": "cross_entropy:smoothing=0.3",
     "schedule": "cosine",
     "batch.size": 7,
+    "regularization.class_weights": "balanced",
     "length.epochs": 3,
 }
 
@@ -190,7 +192,7 @@ def test_minutes_buy_a_wider_network_than_seconds(
         assert "length.epochs" not in choices, "the epochs follow from the minutes later"
     assert widths == sorted(widths)
     assert (widths[0], widths[-1]) == (min(FAMILIES["whitened"].widths), max(FAMILIES["whitened"].widths))
-    assert reasons[0].startswith("colour images; the narrowest: even it can see every sample only once in 0.001 minut")
+    assert reasons[0] == ("colour images; the narrowest: even it cannot see every sample once in 0.001 minutes")
     assert reasons[-1].startswith("colour images; the widest that can see every sample ")
     assert reasons[-1].endswith(" times in 100 minutes")
 
@@ -232,7 +234,7 @@ def test_a_change_is_used_only_where_the_probe_lets_it_pass(
     monkeypatch.setattr(LabelProbe, "outlasts", lambda self, change: Answer(True, "all is well"))
     done, choices = decide(prepared(images(40, 20, 20, 3)))
     assert [choice.name for choice in done.augmentation] == ["affine"]  # type: ignore[union-attr]
-    assert choices["augmentation"].reason == "no horizontal_flip: a 3 is no mirrored 3; affine: all is well"
+    assert choices["augmentation"].reason == "no flip: a 3 is no mirrored 3; moves: all is well"
     monkeypatch.setattr(LabelProbe, "outlasts", lambda self, change: Answer(False, "too much is lost"))
     assert decide(prepared(images(40, 20, 20, 3)))[0].augmentation == ()
 
@@ -250,20 +252,89 @@ def test_up_and_down_are_asked_about_only_where_enough_images_can_tell(
     monkeypatch.setattr(LabelProbe, "outlasts", lambda self, change: Answer(True, "kept"))
     decide(prepared(images(40, 20, 20, 3)))
     assert asked == ["HorizontalFlip"]
-    monkeypatch.setattr("trainwell.recipes.auto.LEAST_HELD_FOR_VERTICAL", 4)
+    monkeypatch.setattr("trainwell.recipes.auto.LEAST_FOR_VERTICAL", 4)
     decide(prepared(images(40, 20, 20, 3)))
     assert asked == ["HorizontalFlip", "HorizontalFlip", "VerticalFlip"]
 
 
-@pytest.mark.parametrize(("affordable", "epochs"), [(0.2, FEWEST_EPOCHS), (17.4, 17)])
+@pytest.mark.parametrize(
+    ("affordable", "epochs", "words"),
+    [
+        (17.4, 17, "as many as the work of one run allows"),
+        (
+            2.04,
+            FEWEST_EPOCHS,
+            "the work meant for a run of about two minutes on two cores holds 2.0 passes, and fewer than 3 teach too"
+            " little; name --minutes or a smaller image_size",
+        ),
+        (
+            0.0625,
+            FEWEST_EPOCHS,
+            "one pass takes 16 times the work meant for a run of about two minutes on two cores; name --minutes or a"
+            " smaller image_size",
+        ),
+    ],
+)
 def test_where_even_the_narrowest_is_too_much_work_the_run_is_shorter_and_that_is_said(
-    prepared: Prepare, images: Images, monkeypatch: pytest.MonkeyPatch, affordable: float, epochs: int
+    prepared: Prepare, images: Images, monkeypatch: pytest.MonkeyPatch, affordable: float, epochs: int, words: str
 ) -> None:
     monkeypatch.setattr(Work, "epochs", lambda self, choice: affordable)
     done, choices = decide(prepared(images(40, 20, 20, 3)), NO_CHANGES)
     assert done.model.options["width"] == min(FAMILIES["whitened"].widths)  # type: ignore[union-attr]
     assert done.length.epochs == epochs
-    assert choices["length.epochs"].reason == "as many as the work of one run allows"
+    assert choices["length.epochs"].reason == words
+
+
+@pytest.mark.parametrize(("affordable", "seen"), [(0.06, "cannot see every sample once"), (1.2, "only once")])
+def test_a_network_that_sees_a_part_of_the_samples_is_not_said_to_see_all_once(
+    prepared: Prepare, images: Images, monkeypatch: pytest.MonkeyPatch, affordable: float, seen: str
+) -> None:
+    monkeypatch.setattr(Work, "epochs", lambda self, choice: affordable)
+    _, choices = decide(prepared(images(40, 20, 20, 3)), NO_CHANGES)
+    assert f"{seen} in 16 trillion multiply-adds" in choices["model"].reason
+
+
+@pytest.mark.parametrize(
+    ("rare", "reason"),
+    [
+        (60, "classes are about equally frequent"),
+        (21, "classes are about equally frequent"),
+        (
+            20,
+            "the rarest class has 20 samples, the most frequent 60; weights would trade accuracy on data as they come"
+            " for rare classes: set balanced if those matter more",
+        ),
+        (
+            1,
+            "the rarest class has 1 sample, the most frequent 60; weights would trade accuracy on data as they come"
+            " for rare classes: set balanced if those matter more",
+        ),
+    ],
+)
+def test_classes_are_not_weighted_and_the_reason_comes_from_the_data(prepared: Prepare, rare: int, reason: str) -> None:
+    y = np.repeat([0, 1], [60, rare])
+    x = np.random.default_rng(0).normal(size=(len(y), 2)).astype(np.float32)
+    done, choices = decide(prepared({"train": (x, y), "val": (x + 9, y)}))
+    assert done.regularization.class_weights == "none"
+    assert choices["regularization.class_weights"].reason == reason
+
+
+def test_a_shift_is_asked_about_in_the_share_that_it_will_move(
+    prepared: Prepare, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 of 32 pixels are 1 of the 16 that the probe averages images down to."""
+    asked: list[int | None] = []
+
+    def outlasts(self: LabelProbe, change: Geometric) -> Answer:
+        asked.append(change.reach)
+        return Answer(True, "kept")
+
+    monkeypatch.setattr(LabelProbe, "mirror", lambda self, flip: Answer(False, "no"))
+    monkeypatch.setattr(LabelProbe, "outlasts", outlasts)
+    monkeypatch.setattr("trainwell.recipes.auto.FEW_IMAGES", 4)
+    done, _ = decide(prepared(images(40, 32, 32, 3)))
+    assert asked == [1]
+    assert done.augmentation[0].options["pixels"] == 2  # type: ignore[union-attr]
 
 
 def test_in_a_few_seconds_the_data_are_not_asked_about_changes(

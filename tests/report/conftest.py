@@ -1,8 +1,9 @@
 """Run folders as training leaves them, written by hand: small, quick and without torch."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,17 @@ class Writer:
         save_file(tensors, self.folder.samples, metadata={"names": json.dumps(names)})
         return self
 
-    def finish(self, *, splits: Sequence[str] = ("val", "test"), each: int = 8, side: int = 8) -> "Writer":
+    def finish(
+        self,
+        *,
+        splits: Sequence[str] = ("val", "test"),
+        each: int = 8,
+        side: int = 8,
+        about: Mapping[str, str] = MappingProxyType({}),
+    ) -> "Writer":
         """Write what was answered to some splits, `each` samples a class, and that the run ended."""
         tensors: dict[str, np.ndarray] = {}
-        names = {}
+        names = dict(about)
         for split in splits:
             targets = np.tile(np.arange(len(self.classes)), each)
             scores = self.random.normal(size=(len(targets), len(self.classes))) + 2 * np.eye(len(self.classes))[targets]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from trainwell.core.record import Reading
+from trainwell.core.record import Journal, Reading
 from trainwell.errors import RunInvalid
 from trainwell.report import write_report
 
@@ -210,3 +210,75 @@ def test_probabilities_that_are_none_are_named_and_left_out(finished: Any) -> No
     page = page_of(finished)
     assert "probabilities must be finite" in page.words
     assert "quality" not in [attributes["id"] for attributes in page.of("section")]
+
+
+def test_names_that_are_no_utf8_do_not_lose_the_page(writer: Callable[..., Any]) -> None:
+    made = writer(classes=("caf\udce9", "dog", "eel")).begin(notes=["im\udcff.png is small"]).learn().keep_samples()
+    page = page_of(made.finish())
+    assert "caf\ufffd" in page.words
+    assert "m\ufffd.png is small" in page.words  # the page begins a sentence with a capital letter
+    assert not list(made.folder.path.glob(".report*"))
+
+
+def test_a_page_says_how_often_test_was_looked_at(finished: Any) -> None:
+    assert "24 test images, which were looked at once, for this page." in page_of(finished).words
+    timing = Journal(finished.folder.timing)
+    timing.append([{"finished": 60, "seconds": 9.0}])
+    timing.close()
+    assert "24 test images, which were looked at 2 times, each time that this run reached an end." in (
+        page_of(finished).words
+    )
+
+
+def test_confidences_fitted_on_the_samples_that_judge_them_are_called_so(writer: Callable[..., Any]) -> None:
+    made = writer().begin().learn().keep_samples().finish(splits=("val",), about={"temperature": "1.25"})
+    words = page_of(made).words
+    assert "Confidences were fitted on these very samples, for want of a test split, so the calibration error" in words
+    both = writer("both").begin().learn().keep_samples().finish(about={"temperature": "1.25"})
+    assert "these very samples" not in page_of(both).words
+
+
+def test_killed_before_its_end_was_noted_the_answers_are_those_of_its_end(writer: Callable[..., Any]) -> None:
+    made = writer().begin().learn().keep_samples().finish(about={"step": "30"})
+    cut_finished(made)
+    words = page_of(made).words
+    assert "mistakes below are those of its last step: all was stored, and only the end was not noted" in words
+    assert "earlier end" not in words
+
+
+def test_killed_on_the_way_to_a_second_end_answers_and_classifier_are_of_the_first(writer: Callable[..., Any]) -> None:
+    made = writer().begin().learn(epochs=4).keep_samples().finish(about={"step": "30"})
+    words = page_of(made).words
+    assert "ended without saying why, after 4 epochs" in words
+    assert "mistakes below, and the classifier, are from an earlier end of this run" in words
+
+
+def test_killed_between_predictions_and_classifier_nothing_is_said_that_is_not_so(writer: Callable[..., Any]) -> None:
+    made = writer().begin().learn(epochs=4).keep_samples().finish()
+    made.folder.predictions.unlink()
+    words = page_of(made).words
+    assert "Missing, because they are made at the end of a run" in words
+    assert "Its classifier may be the one of an earlier end" in words
+    assert "mistakes below" not in words
+
+
+def test_a_finished_run_whose_answers_are_gone_says_how_to_make_them_again(finished: Any) -> None:
+    finished.folder.predictions.unlink()
+    words = page_of(finished).words
+    assert "reached its end, but its answers to val and test are not there any more" in words
+    assert "Make them again with: trainwell resume" in words
+    assert "has not reached its end" not in words
+
+
+def test_scores_that_are_not_finite_are_named_with_their_samples(writer: Callable[..., Any]) -> None:
+    made = writer().begin().learn()
+    made.event(30, "non-finite", split="test", count=2, samples=["a.png", "b.png"])
+    words = page_of(made).words
+    assert "All weights are finite, but scores of 2 test samples are not: a.png, b.png." in words
+    assert "trainwell set" in words
+
+
+def cut_finished(made: Any) -> None:
+    """Take the line that says that a run ended off its clock, as a kill before it does."""
+    lines = made.folder.timing.read_bytes().splitlines(keepends=True)
+    made.folder.timing.write_bytes(b"".join(lines[:-1]))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,9 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import trainwell as tw
+from trainwell.core.batch import Batch
+from trainwell.core.recipe import Recipe
 from trainwell.core.record import read_readings
 from trainwell.core.state import State
+from trainwell.data.prepare import DataSpec, prepare
 from trainwell.models.whitened import PATCH, SHIFT_LR_FACTOR, WHITENING_FLOOR
+from trainwell.train.build import _start_on_data, fit_preprocessing
 from trainwell.train.reporter import Silence
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 10, 10, 3)).astype(np.uint8)
@@ -68,6 +74,70 @@ def test_a_rate_of_its_own_follows_the_rate_of_the_run_also_when_that_is_set(fit
     tw.resume(run.path, epochs=2, data=DATA, hooks=[Look()], reporter=Silence())
     assert seen[-1] == pytest.approx({1.0: 0.002, SHIFT_LR_FACTOR: 0.002 * SHIFT_LR_FACTOR})
     assert [reading.value for reading in read_readings(run.path / "record.jsonl", name="lr")] == [0.01, 0.002]
+
+
+@pytest.mark.parametrize(("side", "count"), [(10, 1_024), (32, 1_024), (224, 20), (600, 16)])
+def test_first_weights_of_large_images_do_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch, side: int, count: int
+) -> None:
+    """As many as have the pixels of 1,024 images of 32x32, and never fewer than 16."""
+    asked: list[int] = []
+
+    class Many:
+        def __len__(self) -> int:
+            return 2_000
+
+        def gather(self, index: Tensor) -> Batch:
+            asked.append(len(index))
+            return Batch(torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64), index[:1])
+
+    class Starts(nn.Module):
+        def start_on(self, inputs: Tensor) -> None:
+            pass
+
+    data = SimpleNamespace(input_shape=(1, side, side), stores=SimpleNamespace(train=Many()))
+    standing = SimpleNamespace(layer=lambda shape: None)
+
+    class Pipe:
+        preprocessing = standing
+
+        def __call__(self, batch: Batch, epoch: int) -> Batch:
+            return batch
+
+    _start_on_data(Starts(), cast(Any, data), cast(Any, Pipe()), seed=0)
+    assert asked == [count]
+
+
+SQUARES = np.random.default_rng(0).integers(0, 256, (1_500, 8, 8, 3)).astype(np.uint8), np.arange(1_500) % 2
+
+
+@pytest.mark.parametrize("preprocessing", ["pca", "zca"])
+def test_a_rerun_of_a_run_that_chose_its_threads_repeats_it_to_the_bit(tmp_path: Path, preprocessing: str) -> None:
+    """The fit comes before the choice: with all cores then, with the chosen number in the rerun."""
+    words: dict[str, Any] = {"epochs": 1, "reporter": Silence()}
+    run = tw.fit(SQUARES, model="mlp:hidden=[4]", preprocessing=preprocessing, out=tmp_path / "run", **words)
+    again = tw.fit(SQUARES, recipe=run.path, out=tmp_path / "again", reporter=Silence())
+    assert again.recipe == run.recipe
+    assert (again.path / "record.jsonl").read_bytes() == (run.path / "record.jsonl").read_bytes()
+    assert run.model is not None
+    assert again.model is not None
+    for name, weight in run.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name]), name
+
+
+def test_preprocessing_is_fitted_to_the_same_bits_whatever_the_threads() -> None:
+    prepared = prepare(DataSpec(), seed=0, threads=1, given=SQUARES)
+    recipe = Recipe().with_values({"preprocessing": "zca"}).validate_shelves()
+    threads, states = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            states.append(fit_preprocessing(recipe, prepared).preprocessing.state())
+            assert torch.get_num_threads() == count, "as it was"
+    finally:
+        torch.set_num_threads(threads)
+    for state in states[1:]:
+        assert all(torch.equal(state[name], value) for name, value in states[0].items())
 
 
 class Hasty(nn.Linear):

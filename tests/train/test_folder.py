@@ -82,3 +82,18 @@ def test_a_default_path_says_time_source_and_model_and_is_new(tmp_path: Path) ->
     path.mkdir()
     again = default_path(tmp_path, "/data/my photos/", "my_net.py:Net")
     assert not again.exists()
+
+
+def test_a_text_that_is_no_utf8_leaves_nothing_beside_the_old_one(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_text(folder.report, "old")
+    with pytest.raises(UnicodeEncodeError):
+        folder.write_text(folder.report, "caf\udce9.png")
+    assert folder.report.read_text() == "old"
+    assert [path.name for path in folder.path.iterdir()] == ["report.html"]
+
+
+def test_names_that_are_no_utf8_come_back_from_json_as_they_were(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_json(folder.data, {"classes": ["caf\udce9", "ä"]})
+    assert json.loads(folder.data.read_text("utf-8")) == {"classes": ["caf\udce9", "ä"]}

@@ -116,12 +116,24 @@ def test_the_digests_are_those_of_the_training_samples_sorted(fit: Fit) -> None:
     heads = [hashlib.sha256(b"float32(3,)" + row.tobytes()).digest() for row in x]
     assert found.dtype == np.int64
     assert found.tolist() == sorted(int.from_bytes(head[:8], "big") - 2**63 for head in heads)
+    assert "val_digests" not in arrays
+
+
+def test_the_digests_of_val_lie_beside_those_of_train(fit: Fit) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    y = np.arange(50) % 2
+    run = fit({"train": (x[:30], y[:30]), "val": (x[30:], y[30:])}, model="mlp:hidden=[4]")
+    arrays, _ = read(run.path / "samples.safetensors")
+    heads = [hashlib.sha256(b"float32(3,)" + row.tobytes()).digest() for row in x]
+    for split, rows in (("train", heads[:30]), ("val", heads[30:])):
+        expected = sorted(int.from_bytes(head[:8], "big") - 2**63 for head in rows)
+        assert arrays[f"{split}_digests"].tolist() == expected
 
 
 def test_two_features_are_kept_as_points_and_more_are_not(fit: Fit) -> None:
     run = fit("points:kind=moons,samples=100", model="mlp:hidden=[4]")
     arrays, _ = read(run.path / "samples.safetensors")
-    assert arrays.keys() == {"train_digests", "points/inputs", "points/labels"}
+    assert arrays.keys() == {"train_digests", "val_digests", "points/inputs", "points/labels"}
     assert arrays["points/inputs"].shape == (70, 2)
     assert arrays["points/inputs"].dtype == np.float32
     assert set(arrays["points/labels"].tolist()) == {0, 1}

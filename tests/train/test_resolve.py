@@ -1,9 +1,11 @@
 """What a recipe leaves open is decided once, by rules, each with its reason, and never again."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -40,13 +42,27 @@ def choices(run: Run) -> dict[str, Any]:
 
 
 def test_the_time_allowed_becomes_a_number_of_epochs_that_is_kept(tmp_path: Path) -> None:
-    run = tw.fit("points:samples=400", model="logistic", minutes=0.05, out=tmp_path / "run", **QUIET)
+    run = tw.fit("points:samples=400", model="logistic", minutes=0.1, out=tmp_path / "run", **QUIET)
     assert run.recipe.length.minutes is None
     assert isinstance(run.recipe.length.epochs, int)
     assert "minutes hold" in choices(run)["length.epochs"]["reason"]
     assert run.seconds < 10
+    assert run.recipe.length.steps is None, "there is time for an epoch"
     again = tw.fit(recipe=run.path, out=tmp_path / "again", reporter=Silence())
     assert again.recipe == run.recipe
+
+
+def test_minutes_include_what_comes_before_and_after_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 6 seconds 4 are for imports, the last evaluation and the page."""
+    monkeypatch.setattr(resolve, "_first_losses", lambda job, batches: [])
+    ticks = itertools.count(0.0, resolve.TIMED_STEPS * 0.01)  # a step takes 10 ms
+    monkeypatch.setattr(resolve, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    recipe = Recipe().with_values({"length.minutes": 0.1})
+    job = SimpleNamespace(steps_per_epoch=10, loaders=SimpleNamespace(val=None))
+    done: list[Any] = []
+    found = resolve._choose_length(recipe, cast(Any, job), [cast(Any, [0] * 8)], lambda: 0.5, done)
+    assert found.length.epochs == int((6 - 4) * 0.92 * 10 - 5)
+    assert done[0].reason == "a step takes 10.0 ms, so 0.1 minutes hold 13.4 epochs"
 
 
 def test_less_time_than_an_epoch_takes_becomes_a_number_of_steps(tmp_path: Path) -> None:

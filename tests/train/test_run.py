@@ -72,3 +72,10 @@ def test_a_notebook_shows_the_run_as_a_table_with_every_name_escaped(train: Trai
     assert "4 epochs" in shown
     assert "<table>" in shown
     assert "1 epoch," in replace(run, epochs=1)._repr_html_()
+
+
+def test_the_metrics_are_measured_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("run")
+    first = run.metrics
+    monkeypatch.setattr("trainwell.train.run.measure", None)
+    assert run.metrics is first

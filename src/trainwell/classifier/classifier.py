@@ -14,11 +14,13 @@ from trainwell.data.badfiles import files_invalid
 from trainwell.data.decode import BadFile
 from trainwell.data.preprocessing.fitting import Preprocessing
 from trainwell.data.resize import ImageForm
+from trainwell.data.samples import Scale
 from trainwell.errors import OptionInvalid
 
 # Input values that are computed at a time at most: 170 images of 128x128x3. The maps of a network are some ten times as
 # large, so that more only costs memory.
 MOST_VALUES = 2**23
+LEVELS = Scale(1.0, is_float=True)
 
 
 class Classifier:
@@ -68,14 +70,17 @@ class Classifier:
                 an array (H, W) or (H, W, C) of 8 or 16 bits with 1, 3 or 4 channels; a list of these; one array
                 (N, H, W), (N, H, W, C) or (N, C, H, W); features (N, D). Images have any size. Files and Pillow
                 images are turned as their EXIF part says, transparency is laid on white, and of an animated file the
-                first frame counts. Arrays of floats are on the scale that training arrays were on.
+                first frame counts. Arrays are on the scale that training arrays were on (`contract.scale`), whatever
+                they hold: nothing is guessed from them. A classifier that was trained on files, or on whole numbers,
+                takes no floats, since these do not say whether white is 1 or 255; after files it takes uint8 to 255
+                and uint16 to 65535.
             threshold: confidence in [0, 1] below which the answer is "don't know".
             batch_size: samples computed at a time at most; fewer of large images.
             skip_bad: leave files that cannot be used out, and name them in `skipped`, instead of an error.
 
         Raises:
             FilesInvalid: images cannot be used; names all of them at once.
-            DataInvalid: nothing to answer for, or nothing that it takes.
+            DataInvalid: nothing to answer for, nothing that it takes, or numbers outside the range of training.
             ShapeError: an array of another shape than it was trained on.
             OptionInvalid: threshold or batch_size outside its range.
         """
@@ -84,13 +89,32 @@ class Classifier:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise OptionInvalid(f"batch_size must be a whole number >= 1, got {batch_size!r}")
         found = read_inputs_of(inputs, self.contract)
+        return self._answer(found, float(threshold), batch_size, skip_bad=skip_bad)
+
+    def predict_levels(self, arrays: np.ndarray | Tensor) -> Predictions:
+        """Return what the classifier says of arrays that a source has brought to 0 to 255 already, or of features.
+
+        Args:
+            arrays: as in `Samples`, or a batch of a stream.
+
+        Raises:
+            DataInvalid: numbers that are no image's.
+            ShapeError: an array of another shape than it was trained on.
+        """
+        is_kept = self.contract.dtype == "float32" and self.contract.scale is None
+        contract = self.contract if is_kept else self.contract.model_copy(update={"scale": LEVELS})
+        return self._answer(read_inputs_of(arrays, contract), 0.0, 256, skip_bad=False)
+
+    def _answer(
+        self, found: list[Source] | Tensor, threshold: float, batch_size: int, *, skip_bad: bool
+    ) -> Predictions:
         batch_size = min(batch_size, max(1, MOST_VALUES // int(np.prod(self.input_shape))))
         if isinstance(found, Tensor):
             parts = [self.probabilities(piece).numpy() for piece in found.split(batch_size)]
             return Predictions(
-                np.concatenate(parts), self.classes, tuple(f"row {row}" for row in range(len(found))), float(threshold)
+                np.concatenate(parts), self.classes, tuple(f"row {row}" for row in range(len(found))), threshold
             )
-        return self._predict_sources(found, float(threshold), batch_size, skip_bad=skip_bad)
+        return self._predict_sources(found, threshold, batch_size, skip_bad=skip_bad)
 
     @torch.no_grad()
     def logits(self, samples: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from trainwell.core.choice import Choice
 from trainwell.data.resize import ImageForm
+from trainwell.data.samples import Scale
 
 Dtype = Literal["uint8", "float32"]
 
@@ -22,7 +23,9 @@ class Contract(BaseModel):
         classes: names, in the order of the scores.
         form: what every image becomes; None where samples are features, or came in one form only.
         dtype: of the samples before preprocessing.
-        is_streamed: whether samples came from a Dataset that streams; they are then taken as they are, never rescaled.
+        scale: how arrays of images are brought to 0 to 255, as training arrays were; None where samples were files or
+            features, and where arrays were kept as they were (dtype is float32 then).
+        is_streamed: whether samples came from a Dataset that streams; they then have one form only.
         files: the user's own files with their SHA-256.
         temperature: that scores are divided by, so that confidences are honest; fitted on val.
 
@@ -39,6 +42,7 @@ class Contract(BaseModel):
     classes: Annotated[tuple[str, ...], MinLen(1)]
     form: ImageForm | None = None
     dtype: Dtype = "float32"
+    scale: Scale | None = None
     is_streamed: bool = False
     files: Mapping[str, str] = {}
     temperature: Annotated[float, Gt(0)] = 1.0

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainwell.classifier.arrays import as_images, exact, to_floats, to_uint8
+from trainwell.classifier.arrays import as_images, exact, to_floats, to_levels
 from trainwell.classifier.contract import Contract
 from trainwell.classifier.reading import Source
 from trainwell.data.badfiles import READ_SUFFIXES, is_image_name
@@ -42,7 +42,7 @@ def read_inputs_of(inputs: object, contract: Contract) -> list[Source] | Tensor:
         raise DataInvalid(f"there is nothing to answer for, the list is empty: give {TAKEN}")
     if not contract.takes_files:
         return _read_array(_stacked(items, contract), contract)
-    return [source for place, item in enumerate(items) for source in _sources(place, item)]
+    return [source for place, item in enumerate(items) for source in _sources(place, item, contract)]
 
 
 def _read_array(values: np.ndarray | Tensor, contract: Contract) -> list[Source] | Tensor:
@@ -50,8 +50,8 @@ def _read_array(values: np.ndarray | Tensor, contract: Contract) -> list[Source]
         return exact(values, contract, _WHERE)
     images = as_images(values, _WHERE)
     if contract.dtype == "float32":
-        return to_floats(images, contract.form, _WHERE)
-    pixels = _owned(to_uint8(images, _WHERE))
+        return to_floats(images, contract, _WHERE)
+    pixels = _owned(to_levels(images, contract, _WHERE))
     if pixels.shape[1:] == contract.form.shape:
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
     return [Source(f"row {row}", image) for row, image in enumerate(pixels)]
@@ -78,7 +78,7 @@ def _stacked(items: Sequence[object], contract: Contract) -> np.ndarray | Tensor
         raise ShapeError(f"the {len(items)} samples differ in shape: give one array of shape {shape}") from None
 
 
-def _sources(place: int, item: object) -> Iterator[Source]:
+def _sources(place: int, item: object, contract: Contract) -> Iterator[Source]:
     name = f"row {place}"
     if isinstance(item, str | os.PathLike):
         path = Path(os.fsdecode(item))
@@ -89,7 +89,7 @@ def _sources(place: int, item: object) -> Iterator[Source]:
     elif isinstance(item, Image.Image):
         yield Source(str(getattr(item, "filename", "") or name), item)
     elif isinstance(item, np.ndarray | Tensor):
-        images = _owned(to_uint8(as_images(item, name), name))
+        images = _owned(to_levels(as_images(item, name), contract, name))
         if len(images) != 1:
             raise ShapeError(
                 f"{name} of the list has shape {tuple(item.shape)}, which is more than one image: give an array of"

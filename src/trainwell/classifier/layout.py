@@ -9,8 +9,9 @@ code/                   the user's own files
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -81,8 +82,8 @@ def find(path: Path) -> Path:
     raise RunInvalid(f"{path} is neither the folder of a run nor of a classifier: it has no recipe.yaml and no {HEAD}")
 
 
-def read_head(folder: Path) -> tuple[Contract, dict[str, str]]:
-    """Return the contract and the versions that the classifier was made with, after checking every file of it.
+def read_head(folder: Path) -> tuple[Contract, dict[str, str], tuple[str, ...]]:
+    """Return the contract, the versions that it was made with, and the names of its files, after checking each of them.
 
     Raises:
         RunDamaged: a file is missing, was altered or cut short; names the first.
@@ -101,12 +102,30 @@ def read_head(folder: Path) -> tuple[Contract, dict[str, str]]:
         )
     if not is_whole:
         raise RunDamaged(f"{head} was altered after it was written: {CURE}")
-    for name, wanted in plain["sha256"].items():
-        _check_file(folder / name, wanted)
     try:
-        return Contract.model_validate(plain["contract"]), dict(plain["versions"])
-    except (ValidationError, KeyError) as error:
+        contract, made_with = Contract.model_validate(plain["contract"]), dict(plain["versions"])
+        sums = {str(name): str(wanted) for name, wanted in plain["sha256"].items()}
+    except (ValidationError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise RunDamaged(f"{head} is not what this version writes ({error}): {CURE}") from None
+    for name, wanted in sums.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise RunDamaged(f"{head} names the file {name}, which is not in its own folder: {CURE}")
+        _check_file(folder / name, wanted)
+    _check_code(contract, sums, folder)
+    return contract, made_with, tuple(sums)
+
+
+def _check_code(contract: Contract, sums: Mapping[str, str], folder: Path) -> None:
+    """Refuse to run any file but those in the classifier's own folder of code, each with its SHA-256."""
+    for name, digest in contract.files.items():
+        if not digest or "/" in name or sums.get(f"{CODE}/{name}") != digest:
+            raise RunDamaged(
+                f"{folder / HEAD} names the file {name} of the user's own, and no such file with its SHA-256 is in"
+                f" {folder / CODE}: no other file is run: {CURE}"
+            )
+    file, colon, _ = contract.model.name.rpartition(":")
+    if colon and file not in contract.files:
+        raise RunDamaged(f"{folder / HEAD} names a network in {file}, which is not among its files: {CURE}")
 
 
 def _check_file(path: Path, wanted: str) -> None:

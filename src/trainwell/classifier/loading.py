@@ -1,6 +1,5 @@
 """Read a classifier back, and prove that it answers as it did where it was made."""
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from trainwell.classifier.layout import (
     read_tensors,
     versions,
 )
+from trainwell.classifier.modules import copied
 from trainwell.core.machine import choose_device
 from trainwell.core.own_code import settle_files
 from trainwell.core.shelves import preprocessings
@@ -38,8 +38,12 @@ def load(path: str | Path, *, model: nn.Module | None = None, device: str | torc
     """Return the classifier of a run, or of a classifier folder.
 
     Every file is compared with its SHA-256, weights are copied into a network that is built anew, batch norms are
-    folded, and the golden inputs run through. Files of the user's own that travel with a classifier are
-    imported: their code runs.
+    folded, and the golden inputs run through.
+
+    A classifier whose network is in a file of the user's own carries that file in its folder `code`, and loading it
+    runs that code, with all that it may do on this machine: load such a classifier only from people whom you trust. A
+    SHA-256 finds damage and not malice, since whoever alters a file can write a new one beside it. No file outside the
+    folder is ever run.
 
     Args:
         path: a run folder, or the folder `classifier` itself, which may have been copied anywhere.
@@ -49,12 +53,12 @@ def load(path: str | Path, *, model: nn.Module | None = None, device: str | torc
 
     Raises:
         RunInvalid: there is no classifier at this path, or not yet.
-        RunDamaged: a file is missing, was altered or cut short.
+        RunDamaged: a file is missing, was altered or cut short, or code outside its folder is named.
         ClassifierMismatch: it does not answer here as it did where it was made; names the first step that differs.
         ModelInvalid: the network was handed over in Python and is not given, or is another one.
     """
     folder = find(Path(path))
-    contract, made_with = read_head(folder)
+    contract, made_with, files = read_head(folder)
     place = _device(str(device))
     tensors, once = read_tensors(folder / WEIGHTS), read_tensors(folder / GOLDEN)
     settle_files(contract.files, folder / CODE, networks=(contract.model.name.rpartition(":")[0],))
@@ -64,7 +68,7 @@ def load(path: str | Path, *, model: nn.Module | None = None, device: str | torc
     _fill(network, below(tensors, "model/"), folder / WEIGHTS, contract)
     try:
         if contract.form is not None and contract.takes_files:
-            images = {file.name: file.read_bytes() for file in (folder / IMAGES).iterdir()}
+            images = {Path(name).name: (folder / name).read_bytes() for name in files if name.startswith(f"{IMAGES}/")}
             golden.check_decoding(images, contract.form, once)
         if contract.takes_images:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -91,7 +95,7 @@ def _network(folder: Path, contract: Contract, preprocessing: Preprocessing, *, 
                 f"the network of {folder} was handed over in Python, so only its weights are stored: pass the network"
                 " as load(..., model=net)"
             )
-        given = copy.deepcopy(given).cpu()
+        given = copied(given).cpu()
         for parameter in given.parameters():
             if parameter.is_floating_point():
                 parameter.requires_grad_(True)  # a frozen network is as good as any other here

@@ -3,7 +3,7 @@
 import csv
 import html
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from trainwell.errors import OptionInvalid
 
 DONT_KNOW = "don't know"
 SHOWN = 20
+SHOWN_BAD = 5  # files that were left out; all of them are in `skipped`
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell of a spreadsheet begins with that is computed, not shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,8 @@ class Predictions:
     def to_csv(self, path: str | Path) -> Path:
         """Write one line an input: name, label (empty for "don't know"), confidence, and each class's probability.
 
-        The file appears whole or not at all; one that was there is replaced.
+        Names and labels that begin with = + - @, a tab or a line's end get an apostrophe in front, since a spreadsheet
+        would run them as formulas. The file appears whole or not at all; one that was there is replaced.
 
         Raises:
             OptionInvalid: the file cannot be written.
@@ -123,7 +126,7 @@ class Predictions:
                 writer.writerow(["input", "label", "confidence", *(f"p({name})" for name in self.classes)])
                 for one in self:
                     shares = [f"{value:.6g}" for value in one.probabilities.tolist()]
-                    writer.writerow([one.name, one.label or "", f"{one.confidence:.6g}", *shares])
+                    writer.writerow([_as_text(one.name), _as_text(one.label or ""), f"{one.confidence:.6g}", *shares])
             os.replace(aside, path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -153,14 +156,16 @@ class Predictions:
         more = [f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
         count = len(self.skipped)
         said = "1 file was left out, because it" if count == 1 else f"{count:,} files were left out, because they"
-        left_out = [f"{said} cannot be used"] if count else []
+        left_out = [f"{said} cannot be used: {_named(self.skipped)}"] if count else []
         return "\n".join([*lines, *more, *left_out])
 
     def _repr_html_(self) -> str:
         """Return a table of the first answers, for notebooks."""
         rows = "".join(_html_row(self[place]) for place in range(min(len(self), SHOWN)))
         more = f"<p>and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
-        left_out = f"<p>{len(self.skipped)} files were left out</p>" if self.skipped else ""
+        count = len(self.skipped)
+        said = "1 file was" if count == 1 else f"{count:,} files were"
+        left_out = f"<p>{said} left out: {html.escape(_shown(_named(self.skipped)))}</p>" if count else ""
         return f"<table><tr><th>input</th><th>class</th><th>confidence</th></tr>{rows}</table>{more}{left_out}"
 
 
@@ -186,12 +191,30 @@ def _no_table(path: Path, reason: str) -> OptionInvalid:
 
 
 def _html_row(one: Prediction) -> str:
-    shown = one.name.encode("utf-8", "replace").decode()  # names on disk need not be UTF-8
     label = DONT_KNOW if one.label is None else one.label
     return (
-        f"<tr><td>{html.escape(shown)}</td><td>{html.escape(label)}</td>"
+        f"<tr><td>{html.escape(_shown(one.name))}</td><td>{html.escape(label)}</td>"
         f"<td><meter min=0 max=1 value={one.confidence:.4f}></meter> {100 * one.confidence:.1f} %</td></tr>"
     )
+
+
+def _named(bad: Sequence[BadFile]) -> str:
+    more = f"; and {len(bad) - SHOWN_BAD} more" if len(bad) > SHOWN_BAD else ""
+    return "; ".join(map(str, bad[:SHOWN_BAD])) + more
+
+
+def _shown(text: str) -> str:
+    """Return text that a page can hold: names on disk need not be UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _as_text(cell: str) -> str:
+    """Return what a spreadsheet shows and does not run as a formula.
+
+    >>> _as_text("=1+2.png"), _as_text("a=1.png")
+    ("'=1+2.png", 'a=1.png')
+    """
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Write a classifier into a folder, whole or not at all."""
 
-import copy
 import os
 import shutil
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from trainwell.classifier import golden
 from trainwell.classifier.contract import Contract
 from trainwell.classifier.layout import CODE, FORMAT, GOLDEN, HEAD, IMAGES, WEIGHTS, named_tensors, sealed, versions
+from trainwell.classifier.modules import on_cpu
 from trainwell.core.files import save_tensors, sync
 from trainwell.core.own_code import sha256
 from trainwell.data.preprocessing.fitting import Preprocessing
@@ -97,13 +97,9 @@ def _write_golden(aside: Path, contract: Contract, preprocessing: Preprocessing,
         steps = golden.decoded(images, contract.form)
     else:
         steps = {"samples": golden.draw_samples(contract)}
-    steps |= golden.computed(golden.as_samples(steps), preprocessing, _asked(model))
+    with on_cpu(model) as asked:
+        steps |= golden.computed(golden.as_samples(steps), preprocessing, asked)
     save_tensors(aside / GOLDEN, _portable(steps))
-
-
-def _asked(model: nn.Module) -> nn.Module:
-    """Return a copy in evaluation mode on the CPU, where every machine computes alike."""
-    return copy.deepcopy(model).cpu().eval()
 
 
 def _write_head(aside: Path, contract: Contract) -> None:

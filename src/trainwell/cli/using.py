@@ -7,7 +7,7 @@ import typer
 
 from trainwell.cli.words import Debug, Json, RunPath, print_json
 
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …; auto is a GPU where there is one.")]
 
 
 def predict(
@@ -20,7 +20,7 @@ def predict(
         float, typer.Option(metavar="P", help='Confidence below which the answer is "don\'t know".')
     ] = 0.0,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave files that cannot be used out.")] = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -47,7 +47,7 @@ def evaluate(
     split: Annotated[
         str, typer.Option(metavar="SPLIT", help="train, val, test or all; auto is its test split, else all.")
     ] = "auto",
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -65,7 +65,7 @@ def evaluate(
 
 def report(run: RunPath, as_json: Json = False, debug: Debug = False) -> None:
     """Write the page of a run, finished or not."""
-    from trainwell.surface import write_report
+    from trainwell.report import write_report
 
     path = write_report(run)
     print(f"the report is {path}: open it in any browser; it needs no network")

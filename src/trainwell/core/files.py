@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from safetensors.torch import save_file
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def sync(path: Path) -> None:
@@ -21,13 +22,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file with the permissions that any new file has: the library's own are the owner's alone.
 
     Raises:
         OSError, SafetensorError: it cannot be written.
     """
-    save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
+    from safetensors.torch import save  # imports torch, and whoever only waits for files needs none
+
+    path.write_bytes(save(dict(tensors), None if metadata is None else dict(metadata)))

@@ -52,13 +52,13 @@ class RegularizationSection(_Frozen):
 
     `clip_norm` bounds the global gradient norm; `ema_decay` averages the weights, and the average is
     what is evaluated; `patience` stops after that many epochs without a better val loss and restores
-    the best weights; `class_weights` makes every class count alike in the loss.
+    the best weights; `class_weights` = `balanced` makes every class count alike in the loss.
     """
 
     clip_norm: Annotated[float, Gt(0)] | None = None
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
     patience: Count | None = None
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Literal["auto", "none", "balanced"] = "auto"
 
 
 class BatchSection(_Frozen):
@@ -243,6 +243,23 @@ def decided(value: Value | Auto) -> Value:
     assert value != "auto", "the recipe is resolved"
     assert not is_open(value), "the recipe is resolved"
     return value
+
+
+# Of the minutes allowed, what training cannot have: seconds of start and end that no run is spared (imports before the
+# run begins, about 2; the last evaluation, the classifier and the page, about 2), and a share for what the estimate of
+# a step does not see. But a network that hardly trained is worth less than a promise kept: it has a fifth in any case.
+FIXED_SECONDS = 4.0
+TRAINED_SHARE, LEAST_SHARE = 0.92, 0.2
+
+
+def training_seconds(minutes: float, elapsed: float) -> float:
+    """Return the seconds that training may still take of the minutes allowed, `elapsed` seconds after the run began.
+
+    >>> round(training_seconds(1.0, 10.0), 2), round(training_seconds(0.1, 5.0), 2)
+    (41.52, 1.2)
+    """
+    allowed = minutes * 60
+    return max(LEAST_SHARE * allowed, (allowed - FIXED_SECONDS) * TRAINED_SHARE - elapsed)
 
 
 MEMBER_FIELDS = {

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainwell.data.layouts import read_inputs
+from trainwell.data.samples import Scale
 from trainwell.errors import DataInvalid
 
 PROBED_ITEMS = 16  # a flip with probability 1/2 answers 16 items alike twice in 1 of 65,536 cases
@@ -170,8 +171,7 @@ def streamed_form(probes: np.ndarray, where: str) -> "StreamedForm":
     read = read_inputs(probes, where=where)
     shape = tuple(read.tensor.shape[1:])
     is_channels_first = read.kind == "images" and probes.ndim == 4 and shape != probes.shape[1:]
-    is_unit = probes.dtype.kind == "f" and read.kind == "images" and probes.min() >= 0 and probes.max() <= 1
-    return StreamedForm(read.kind == "images", is_channels_first, 255.0 if is_unit else 1.0)
+    return StreamedForm(read.kind == "images", is_channels_first, read.scale)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class StreamedForm:
 
     is_image: bool
     is_channels_first: bool
-    factor: float
+    scale: Scale | None = None
 
     def __call__(self, x: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.array(x))
@@ -188,4 +188,6 @@ class StreamedForm:
             tensor = tensor[None]  # (H, W) -> (1, H, W)
         elif self.is_image and not self.is_channels_first:
             tensor = tensor.permute(2, 0, 1).contiguous()  # (H, W, C) -> (C, H, W)
-        return tensor if tensor.dtype == torch.uint8 and self.is_image else tensor.float() * self.factor
+        if tensor.dtype == torch.uint8 and self.is_image:
+            return tensor
+        return tensor.float() if self.scale is None else tensor.float() * self.scale.factor

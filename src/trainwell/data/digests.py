@@ -58,5 +58,5 @@ def fingerprint(parts: Iterable[str]) -> str:
     """
     hasher = hashlib.sha256()
     for part in sorted(parts):
-        hasher.update(part.encode() + b"\n")
+        hasher.update(part.encode("utf-8", "surrogatepass") + b"\n")  # names are bytes, not always UTF-8
     return hasher.hexdigest()

@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from trainwell.data.datasets import PROBED_ITEMS, DatasetRead, StreamedItems, read_dataset, streamed_form
 from trainwell.data.labels import read_labels
 from trainwell.data.pairs import Pair, find_pairs, join_pairs
-from trainwell.data.samples import SPLIT_WORDS, Kind, Samples
+from trainwell.data.samples import SPLIT_WORDS, Kind, Samples, Scale
 from trainwell.errors import DataInvalid
 
 _CURE = 'give (x, y), {"train": (x, y), "test": (x, y)}, a torch Dataset of (input, label), or a dict of Datasets'
@@ -85,6 +85,13 @@ def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead]) -> Sa
         raise DataInvalid(
             f"the parts of the dict differ in the shape of their inputs: {shapes}; bring them to one shape"
         )
+    scales = {name: form.scale for name, form in forms.items()}
+    if len(set(scales.values())) > 1:
+        found = "; ".join(f"{name} {_scale_words(scale)}" for name, scale in scales.items())
+        raise DataInvalid(
+            f"the parts of the dict stream images on different scales: {found}; bring all of them to one type of number"
+            " and one scale, such as uint8 from 0 to 255 or floats from 0 to 1"
+        )
     where = " and ".join(_names(name)[1] for name in parts)
     known = read_labels(np.concatenate([read.labels for read in reads.values()]), where=where)
     ends = np.cumsum([len(read.labels) for read in reads.values()])
@@ -96,8 +103,21 @@ def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead]) -> Sa
     kind: Kind = "images" if next(iter(forms.values())).is_image else "features"
     digests = tuple(digest for read in reads.values() for digest in read.digests)
     return Samples(
-        known.classes, known.labels, splits, kind, dataset=ConcatDataset(items), digests=digests, notes=known.notes
+        known.classes,
+        known.labels,
+        splits,
+        kind,
+        dataset=ConcatDataset(items),
+        digests=digests,
+        notes=known.notes,
+        scale=next(iter(scales.values())),
     )
+
+
+def _scale_words(scale: Scale | None) -> str:
+    if scale is None:
+        return "holds values on no image's scale"
+    return f"holds {'floats' if scale.is_float else 'whole numbers'} from 0 to {scale.highest:g}"
 
 
 def _place(split: str) -> str:

@@ -6,7 +6,7 @@ store of some rows of them.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
@@ -166,8 +166,7 @@ def hold_arrays(samples: Samples, wish: Wish, *, threads: int) -> HeldArrays:
         return HeldArrays(samples, digests, None, (size_choice,))
     form = ImageForm(*size, cast(Literal[1, 3], wanted), wish.resize)
     images = _resized(_recoloured(images, wanted), form, threads)
-    final = Samples(samples.classes, samples.labels, samples.splits, "images", arrays=images, notes=samples.notes)
-    return HeldArrays(final, digests, form, (size_choice, color_choice))
+    return HeldArrays(replace(samples, arrays=images), digests, form, (size_choice, color_choice))
 
 
 def _recoloured(images: Tensor, channels: int) -> Tensor:

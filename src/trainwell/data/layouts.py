@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainwell.data.samples import Kind
+from trainwell.data.samples import Kind, Scale
 from trainwell.errors import DataInvalid
 
 Layout = Literal["auto", "NHW", "NHWC", "NCHW"]
@@ -28,6 +28,7 @@ class Inputs:
     tensor: Tensor
     kind: Kind
     notes: tuple[str, ...] = ()
+    scale: Scale | None = None  # how images reached 0 to 255; None for features, and for floats kept as they are
 
 
 def read_inputs(values: Any, *, where: str, layout: Layout = "auto") -> Inputs:
@@ -46,11 +47,13 @@ def read_inputs(values: Any, *, where: str, layout: Layout = "auto") -> Inputs:
         notes = [] if array.dtype == np.float32 else [f"{where} is {array.dtype}: kept as float32 features"]
         return Inputs(torch.from_numpy(np.array(array, dtype=np.float32)), "features", tuple(notes))
     array, note = _to_channels_last(array, where, layout)
-    array, scale_note = _to_scale(array, where)
+    is_float = array.dtype.kind == "f"
+    array, scale_note, factor = _to_scale(array, where)
     notes = [words for words in (note, scale_note) if words]
     # torch takes no read-only memory, such as that of a file's bytes
     array = np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"])
-    return Inputs(torch.from_numpy(array), "images", tuple(notes))
+    scale = None if factor is None else Scale(factor, is_float)
+    return Inputs(torch.from_numpy(array), "images", tuple(notes), scale)
 
 
 def as_array(values: Any, where: str) -> np.ndarray:
@@ -131,37 +134,36 @@ def _guess_layout(array: np.ndarray, where: str) -> Layout:
     )
 
 
-def _to_scale(array: np.ndarray, where: str) -> tuple[np.ndarray, str]:
-    """Bring images to 0..255; as uint8 wherever that loses nothing."""
+def _to_scale(array: np.ndarray, where: str) -> tuple[np.ndarray, str, float | None]:
+    """Bring images to 0..255, as uint8 wherever that loses nothing; say so, and what they were multiplied by."""
     if array.dtype == np.uint8:
-        return array, ""
+        return array, "", 1.0
     if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255), f"{where} is true or false: read as 255 or 0"
+        return array.astype(np.uint8) * np.uint8(255), f"{where} is true or false: read as 255 or 0", 255.0
     low, high = float(array.min()), float(array.max())
     if array.dtype.kind in "iu":
         return _integers_to_scale(array, where, low, high)
     if low < 0 or high > 255:
         note = f"{where} is {array.dtype} from {low:.4g} to {high:.4g}, no image's 0 to 1 or 0 to 255: kept as it is"
-        return array.astype(np.float32), note
+        return array.astype(np.float32), note, None
     is_unit = high <= 1
-    scaled = array.astype(np.float32) * np.float32(255 if is_unit else 1)
+    factor = 255.0 if is_unit else 1.0
+    scaled = array.astype(np.float32) * np.float32(factor)
     whole = np.rint(scaled)
     range_words = "0 to 1, scaled to 0 to 255" if is_unit else "0 to 255"
     tolerance = 0.07 if is_unit and array.dtype == np.float16 else _WHOLE
     if np.abs(scaled - whole).max() <= tolerance:
-        return whole.astype(
-            np.uint8
-        ), f"{where} is {array.dtype} on the scale {range_words}: stored as uint8, which loses nothing"
-    return scaled, f"{where} is {array.dtype} on the scale {range_words}, finer than uint8: stored as float32"
+        note = f"{where} is {array.dtype} on the scale {range_words}: stored as uint8, which loses nothing"
+        return whole.astype(np.uint8), note, factor
+    return scaled, f"{where} is {array.dtype} on the scale {range_words}, finer than uint8: stored as float32", factor
 
 
-def _integers_to_scale(array: np.ndarray, where: str, low: float, high: float) -> tuple[np.ndarray, str]:
+def _integers_to_scale(array: np.ndarray, where: str, low: float, high: float) -> tuple[np.ndarray, str, float]:
     if low >= 0 and high <= 255:
-        return array.astype(np.uint8), f"{where} is {array.dtype} within 0 to 255: stored as uint8"
+        return array.astype(np.uint8), f"{where} is {array.dtype} within 0 to 255: stored as uint8", 1.0
     if array.dtype == np.uint16:
-        return (array / np.float32(257)).astype(
-            np.float32
-        ), f"{where} is uint16 up to {high:.0f}: read as 16-bit images, divided by 257"
+        note = f"{where} is uint16 up to {high:.0f}: read as 16-bit images, divided by 257"
+        return (array / np.float32(257)).astype(np.float32), note, 1 / 257
     raise DataInvalid(
         f"{where} must be images on the scale 0 to 255 (uint8), 0 to 65535 (uint16) or floats, got {array.dtype} from "
         f"{low:.0f} to {high:.0f}: convert them, for example to float32"

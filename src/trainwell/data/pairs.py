@@ -56,7 +56,8 @@ def join_pairs(pairs: Sequence[Pair], *, layout: Layout = "auto", classes: tuple
     read = read_inputs(_join(inputs), where=x_name, layout=layout)
     known = read_labels(_join(labels), where=y_name, classes=classes)
     splits = np.repeat(np.array([pair.split for pair in pairs], dtype="<U5"), [len(x) for x in inputs])
-    return Samples(known.classes, known.labels, splits, read.kind, arrays=read.tensor, notes=read.notes + known.notes)
+    notes = read.notes + known.notes
+    return Samples(known.classes, known.labels, splits, read.kind, arrays=read.tensor, notes=notes, scale=read.scale)
 
 
 def _join(arrays: list[np.ndarray]) -> np.ndarray:

@@ -15,7 +15,7 @@ from trainwell.data.badfiles import files_invalid
 from trainwell.data.decode import BadFile
 from trainwell.data.given import given as read_given
 from trainwell.data.held import Held, Wish, hold_arrays, hold_files, hold_stream
-from trainwell.data.samples import Kind, Samples, first_rows, shown_path
+from trainwell.data.samples import Kind, Samples, Scale, first_rows, shown_path
 from trainwell.data.splits import Assignment, assign
 from trainwell.data.store import Room, Store
 from trainwell.data.stream import StreamStore
@@ -69,6 +69,7 @@ class Prepared:
         classes: class names; a label is a position in them.
         kind: "images" or "features".
         input_shape: (C, H, W) or (D,).
+        scale: how image arrays were brought to 0 to 255; None for files, features, and floats kept as they are.
         choices: what was decided for the user, each with its reason.
         notes: what was found, left out or problematic, in words for the user.
         summary: plain data for data.json.
@@ -82,6 +83,7 @@ class Prepared:
     classes: tuple[str, ...]
     kind: Kind
     input_shape: tuple[int, ...]
+    scale: Scale | None
     choices: tuple[AutoChoice, ...]
     notes: tuple[str, ...]
     summary: dict[str, Any]
@@ -144,6 +146,7 @@ def prepare(
         classes=held.samples.classes,
         kind=held.samples.kind,
         input_shape=held.input_shape,
+        scale=held.samples.scale,
         choices=choices,
         notes=(*held.samples.notes, *_skipped(bad), *found.problems),
         summary=summary,

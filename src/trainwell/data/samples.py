@@ -32,6 +32,27 @@ SPLIT_WORDS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How the numbers of image arrays stand to the levels 0 to 255 of images.
+
+    Attributes:
+        factor: what each number is multiplied by: 1, 255 for floats from 0 to 1, 1/257 for 16 bits.
+        is_float: whether the numbers were floats, whose type does not say what scale they are on.
+
+    >>> Scale(255, is_float=True).highest
+    1.0
+    """
+
+    factor: float
+    is_float: bool
+
+    @property
+    def highest(self) -> float:
+        """The number that becomes 255."""
+        return round(255 / self.factor, 6)
+
+
+@dataclass(frozen=True)
 class Samples:
     """N labelled samples of one data set; exactly one of `files`, `arrays`, `dataset` is set.
 
@@ -46,6 +67,8 @@ class Samples:
         root: the folder that file names are shown relative to.
         notes: what was found and decided, in words.
         digests: N content hashes where the source knows them (a Dataset that streams).
+        scale: how the user's image arrays were brought to 0 to 255; None for files, features, and floats that are on
+            no image's scale and were kept as they are.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +81,7 @@ class Samples:
     root: Path | None = None
     notes: tuple[str, ...] = ()
     digests: tuple[str, ...] | None = None
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
         assert (self.files is None) + (self.arrays is None) + (self.dataset is None) == 2, "one of three kinds of input"

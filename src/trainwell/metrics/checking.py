@@ -55,8 +55,42 @@ def checked(probabilities: ArrayLike, targets: ArrayLike) -> tuple[Floats, Integ
         ShapeError: probabilities is not (N, K), or targets is not (N,).
         DataInvalid: a probability is not one (see `checked_probabilities`), or a target is no class id.
     """
-    floats, ids = checked_probabilities(probabilities), np.asarray(targets)
-    count, classes = floats.shape
+    floats = checked_probabilities(probabilities)
+    return floats, checked_targets(targets, *floats.shape)
+
+
+def checked_scores(scores: ArrayLike) -> Floats:
+    """Return raw scores as an (N, K) float array.
+
+    Raises:
+        ShapeError: not (N, K) with N >= 1 and K >= 2.
+        DataInvalid: a score is NaN or infinite.
+    """
+    array = np.asarray(scores)
+    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+        raise ShapeError(
+            f"scores must be (N, K), a row for each of at least one sample and a column for each of at least two"
+            f" classes, got {array.shape}: pass what the network returns"
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataInvalid(f"scores must be floats, got {array.dtype}: pass what the network returns")
+    is_finite = np.isfinite(array).all(axis=1)
+    if not is_finite.all():
+        raise DataInvalid(
+            f"scores must be finite, but row {int(np.argmin(is_finite))} holds NaN or Inf: look at the input of this"
+            " sample; of probabilities that may be 0, the logarithm is no score"
+        )
+    return array
+
+
+def checked_targets(targets: ArrayLike, count: int, classes: int) -> Integers:
+    """Return targets as a (count,) int64 array.
+
+    Raises:
+        ShapeError: targets is not (count,).
+        DataInvalid: a target is no class id in [0, classes).
+    """
+    ids = np.asarray(targets)
     if ids.shape != (count,):
         raise ShapeError(f"targets must be (N,) = ({count},), got {ids.shape}: pass one class id a sample")
     if not np.issubdtype(ids.dtype, np.integer):
@@ -68,4 +102,4 @@ def checked(probabilities: ArrayLike, targets: ArrayLike) -> tuple[Floats, Integ
             f"targets must be class ids in [0, {classes}), but target {row} is {int(ids[row])}: number the classes"
             " in the order of the columns of the probabilities"
         )
-    return floats, ids.astype(np.int64)
+    return ids.astype(np.int64)

@@ -4,6 +4,7 @@ Source: Page 2018, "How to train your ResNet" (whitened first layer, scaled head
 in 3.29 seconds on a single GPU", arXiv:2404.00498 (its form here: three wide blocks, identity start, GELU).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +17,7 @@ from trainwell.models.inputs import image_shape, require_images
 
 PATCH = 2  # pixels; the side of the patches that are whitened
 WHITENING_FLOOR = 5e-4  # added to the variance of each direction of patches, for standardized images
+PIECE_PIXELS = 2**17  # whose patches are in memory at a time, as float64: 12 MiB of colour images
 LEAST_SIDE = 8
 LAST_SIDE = 4  # blocks halve the maps until they are at most this
 SHIFT_LR_FACTOR = 64.0  # the scales of the norms are frozen, so their shifts must move fast
@@ -74,9 +76,13 @@ class WhitenedConvNet(nn.Module):
 
         W = diag(1 / sqrt(l + floor)) E^T    for the covariance E diag(l) E^T of the patches; and -W beside it
         """
-        patches = inputs.float().unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (N, C, H', W', PATCH, PATCH)
-        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, self.whiten.in_channels * PATCH * PATCH).double()
-        values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        size = self.in_channels * PATCH * PATCH
+        total, count = torch.zeros(size, size, dtype=torch.float64), 0
+        for piece in inputs.split(max(1, PIECE_PIXELS // math.prod(inputs.shape[2:]))):
+            patches = piece.float().unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (M, C, H', W', PATCH, PATCH)
+            rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+            total, count = total + rows.T @ rows, count + len(rows)
+        values, vectors = torch.linalg.eigh(total / count)
         whitening = (vectors / torch.sqrt(values + WHITENING_FLOOR)).T.flip(0).view(-1, *self.whiten.weight.shape[1:])
         self.whiten.weight.copy_(torch.cat([whitening, -whitening]))
 

@@ -1,7 +1,9 @@
 """How often a network can see every sample in the work, or the time, that a run may take."""
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -10,16 +12,41 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainwell.core.choice import Choice
 from trainwell.core.machine import BF16_MULTIPLY_ADDS, has_fast_bfloat16
-from trainwell.core.recipe import Recipe
+from trainwell.core.recipe import Recipe, training_seconds
 from trainwell.data.prepare import Prepared
 from trainwell.models.building import build_network
 
-# Multiply-adds of forward and backward passes over all samples and epochs of a run for which no time was named:
-# about two minutes of two Zen cores.
-DEFAULT_WORK = 1.6e13
 PASSES = 3  # a backward pass costs two forward passes
-USED_MINUTES = 0.85  # share of the time left that training may fill; the rest is for val, test and report
-TIMED_BATCH, TIMED_STEPS = 64, 3
+# Images that the machine is timed with, and their pixels at most: more would cost memory and seconds, while a few large
+# images keep it as busy as many small ones.
+TIMED_BATCH, TIMED_PIXELS, LEAST_TIMED = 64, 64 * 64 * 64, 2
+TIMED_STEPS = 3  # the quickest counts: the first one also pays for start-up, and the machine may be busy
+
+
+@dataclass(frozen=True)
+class Meant:
+    """The work that is meant for a run for which no time was named.
+
+    Attributes:
+        multiply_adds: of forward and backward passes over all samples and epochs.
+        words: what that is in time.
+    """
+
+    multiply_adds: float
+    words: str
+
+
+# By the class of the device, not its speed, so that the choice is the same on all machines of a class. For the CPU it
+# is as long as people wait for a first result; for CUDA it is a round number some 60 times that, not measured yet.
+MEANT = {
+    "cpu": Meant(1.6e13, "about two minutes on two cores"),
+    "cuda": Meant(1e15, "a few minutes on one GPU (not measured yet)"),
+}
+
+
+def work_meant(recipe: Recipe) -> Meant:
+    """Return the work meant for a run on the recipe's device, which is chosen."""
+    return MEANT[torch.device(recipe.machine.device).type]
 
 
 class Work:
@@ -39,16 +66,18 @@ class Work:
     def words(self) -> str:
         """What the work is, in words."""
         minutes = self.recipe.length.minutes
-        return f"{DEFAULT_WORK / 1e12:.2g} trillion multiply-adds" if minutes is None else f"{minutes:g} minutes"
+        if minutes is not None:
+            return f"{minutes:g} minutes"
+        return f"{work_meant(self.recipe).multiply_adds / 1e12:,.0f} trillion multiply-adds"
 
     def epochs(self, choice: Choice) -> float:
         """Return how many passes over the train split a network can make."""
         model = self._network(choice)
         one = self._multiply_adds(model) * PASSES * len(self.prepared.stores.train)
         if self.recipe.length.minutes is None:
-            return DEFAULT_WORK / one
-        left = self.recipe.length.minutes * 60 * USED_MINUTES - self.elapsed()
-        return max(0.0, left) * self._work_a_second(model) / one
+            return work_meant(self.recipe).multiply_adds / one
+        left = training_seconds(self.recipe.length.minutes, self.elapsed())
+        return left * self._work_a_second(model) / one
 
     def _network(self, choice: Choice) -> nn.Module:
         shape, classes = self.prepared.input_shape, len(self.prepared.classes)
@@ -66,12 +95,13 @@ class Work:
         """Time a few training steps of a network; the first one asked about stands for all."""
         if self._rate is None:
             device = torch.device(self.recipe.machine.device)
-            cost = self._multiply_adds(model) * TIMED_BATCH
-            is_lower = has_fast_bfloat16(device) and cost >= BF16_MULTIPLY_ADDS
+            one = self._multiply_adds(model)
+            is_lower = has_fast_bfloat16(device) and one * TIMED_BATCH >= BF16_MULTIPLY_ADDS
+            shape = self.prepared.input_shape
+            size = min(TIMED_BATCH, max(LEAST_TIMED, TIMED_PIXELS // math.prod(shape[1:])))
             model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-            inputs = torch.zeros(TIMED_BATCH, *self.prepared.input_shape, device=device)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-            labels = torch.zeros(TIMED_BATCH, dtype=torch.int64, device=device)
+            inputs = torch.zeros(size, *shape, device=device).contiguous(memory_format=torch.channels_last)
+            labels = torch.zeros(size, dtype=torch.int64, device=device)
             seconds = []
             for _ in range(TIMED_STEPS):
                 start = time.perf_counter()
@@ -81,5 +111,5 @@ class Work:
                 loss.backward()
                 loss.item()  # waits for the device
                 seconds.append(time.perf_counter() - start)
-            self._rate = cost * PASSES / min(seconds)
+            self._rate = one * size * PASSES / min(seconds)
         return self._rate

@@ -50,7 +50,7 @@ def as_script_data(plain: Any) -> str:
     >>> as_script_data(["</script>"])
     '["\\\\u003c/script\\\\u003e"]'
     """
-    text = json.dumps(plain, cls=PlotlyJSONEncoder, separators=(",", ":"))
+    text = json.dumps(plain, cls=PlotlyJSONEncoder, separators=(",", ":"), ensure_ascii=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text

@@ -49,6 +49,9 @@ class Evidence:
         samples: tensors of `samples.safetensors`, `sheet_names` the names of its sheet.
         answers: by split.
         shown: pictures (h, w, C) by their position in val.
+        answered_at: steps done when these answers were given; None where nobody knows.
+        has_predictions: whether there is a file of answers, be it an empty one for want of held-out samples.
+        looks: how often the run has reached an end, where val and test were evaluated.
         temperature: that the scores behind the probabilities were divided by; 1 where they are as they came.
         has_classifier: whether there is one to predict with.
         troubles: what could not be read, in words.
@@ -69,6 +72,9 @@ class Evidence:
     sheet_names: tuple[str, ...]
     answers: Mapping[str, Answers]
     shown: Mapping[int, Array]
+    answered_at: int | None
+    has_predictions: bool
+    looks: int
     temperature: float
     has_classifier: bool
     troubles: tuple[str, ...] = field(default=())
@@ -142,6 +148,9 @@ def gather(folder: RunFolder) -> Evidence:
         sheet_names=attempt(lambda: tuple(json.loads(about_samples.get("names", "[]"))), no_names),
         answers=attempt(lambda: answers_of(predictions, about_predictions), {}),
         shown=shown_of(predictions),
+        answered_at=attempt(lambda: int(about_predictions["step"]) if "step" in about_predictions else None, None),
+        has_predictions=folder.predictions.exists(),
+        looks=sum("finished" in line for line in timing),
         temperature=attempt(lambda: float(about_predictions.get("temperature", 1.0)), 1.0),
         has_classifier=(folder.classifier / "classifier.json").is_file(),
         troubles=tuple(troubles),

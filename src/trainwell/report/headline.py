@@ -9,6 +9,7 @@ from trainwell.core.stats import share
 from trainwell.report.evidence import Answers, Evidence
 from trainwell.report.numbers import brief, counted, duration, percent, span
 
+NAMED = 5  # samples
 STATUS = {
     "finished": "finished",
     "running": "still running",
@@ -103,7 +104,8 @@ def _claim_so_far(evidence: Evidence) -> tuple[str, str, str]:
     many = f"{count:,} val {noun_of(evidence)}s" if count else f"the val {noun_of(evidence)}s"
     doubt = f"95 % interval {span(share(round(accuracy * count), count))}. " if count else ""
     claim = f"of {many} were classified correctly after epoch {len(series)}"
-    return percent(accuracy), claim, f"{doubt}This is no final number: the run has not reached its end."
+    why = "the final answers are missing" if evidence.status == "finished" else "the run has not reached its end"
+    return percent(accuracy), claim, f"{doubt}This is no final number: {why}."
 
 
 def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
@@ -129,10 +131,14 @@ def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
 
 
 def _state_of_things(evidence: Evidence) -> list[str]:
-    """Say what a run that has no end lacks, and how to go on."""
-    if evidence.status == "finished":
-        return []
+    """Say what a run that has no end, or whose end was cut off, lacks, and how to go on."""
     run = shlex.quote(str(evidence.path))
+    if evidence.status == "finished":
+        gone = (
+            "This run reached its end, but its answers to val and test are not there any more: they were deleted, or"
+            f" the process was killed while it made them anew. Make them again with: trainwell resume {run}"
+        )
+        return [] if evidence.has_predictions else [gone]
     done = f"{counted(len(evidence.epoch_ends), 'epoch')} and {counted(max(evidence.last_step, 0), 'step')}"
     if evidence.last_step < 0:
         done = "not a single step"
@@ -150,8 +156,18 @@ def _state_of_things(evidence: Evidence) -> list[str]:
             "Missing, because they are made at the end of a run: accuracy on test, the confusion of classes,"
             " calibration, and pictures of mistakes. What was measured until then is below."
         )
+        if evidence.has_classifier:
+            notices.append("Its classifier may be the one of an earlier end, before it went on.")
+    elif evidence.answered_at is not None and evidence.answered_at >= evidence.last_step:
+        notices.append(
+            "Accuracy, confusion and mistakes below are those of its last step: all was stored, and only the end was"
+            " not noted down any more."
+        )
     else:
-        notices.append("Accuracy, confusion and mistakes below are from an earlier end of this run, before it went on.")
+        notices.append(
+            "Accuracy, confusion and mistakes below, and the classifier, are from an earlier end of this run, before it"
+            " went on."
+        )
     return notices
 
 
@@ -161,6 +177,12 @@ def _first_nan(evidence: Evidence) -> str:
     if event is None:
         return ""
     found, run = event.values, shlex.quote(str(evidence.path))
+    if found.get("split"):
+        some = ", ".join(map(str, found.get("samples", [])[:NAMED]))
+        return (
+            f"All weights are finite, but scores of {counted(int(found['count']), found['split'] + ' sample')} are not:"
+            f" {some}. Look at these samples, or lower the rate: trainwell set {run} lr=…, then trainwell resume {run}"
+        )
     layer = f" in layer {found['layer']}" if found.get("layer") else ""
     where = f"First at step {found.get('step', event.step)}" + (f", in {found['op']}{layer}" if found.get("op") else "")
     cause = f". Cause: {found['cause']}" if found.get("cause") else ""

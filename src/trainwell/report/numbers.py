@@ -1,6 +1,7 @@
 """Numbers, times and file names as the page writes them."""
 
 import math
+import re
 
 from trainwell.core.stats import Interval
 
@@ -53,6 +54,15 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     ('1 image', '1,258 images', '0 classes')
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    """Return a text in which what is no character, such as a byte of a file name that is no UTF-8, is U+FFFD.
+
+    >>> printable("caf\\udce9.png")
+    'caf\ufffd.png'
+    """
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def brief(value: object) -> str:

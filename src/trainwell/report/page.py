@@ -15,6 +15,7 @@ from trainwell.report.evidence import gather
 from trainwell.report.headline import headline
 from trainwell.report.learning import learning
 from trainwell.report.making import making
+from trainwell.report.numbers import printable
 from trainwell.report.quality import quality
 from trainwell.train.folder import RunFolder
 
@@ -39,12 +40,13 @@ def render(folder: RunFolder) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
+    page = environment.get_template("page.html").render(
         **parts,
         figures=Markup(as_script_data({"figures": figures, "themes": themes})),
         plotly=Markup(get_plotlyjs()) if figures else Markup(),
         folder=str(folder.path),
     )
+    return printable(page)
 
 
 def charts_of(part: object) -> Iterator[Chart]:

@@ -16,6 +16,10 @@ from trainwell.report.numbers import counted, percent, span
 
 SORTED_FROM = 20  # classes; of more, the worst stand first
 NEARLY_ALL_RIGHT = 0.995  # what the sentence about the threshold looks for
+_IN_SAMPLE = (
+    " Confidences were fitted on these very samples, for want of a test split, so the calibration error and the log"
+    " loss are a little too good."
+)
 FEW_SAMPLES = 30  # fewer, in a bin or above a threshold, say little
 
 
@@ -67,8 +71,9 @@ def quality(evidence: Evidence) -> Quality | None:
     noun = noun_of(evidence)
     lead = (
         f"Measured on {counted(metrics.count, f'{answers.split} {noun}')}"
-        + (", which were looked at once, for this page. " if answers.split == "test" else ". ")
+        + (f", {_looks(evidence.looks)}. " if answers.split == "test" else ". ")
         + "Every interval is a 95 % interval: it says how far the number would move with other samples."
+        + (_IN_SAMPLE if answers.split == "val" and evidence.temperature != 1 else "")
     )
     is_sorted = len(metrics.per_class) > SORTED_FROM
     strip_from = _strip_from(metrics)
@@ -86,6 +91,12 @@ def quality(evidence: Evidence) -> Quality | None:
         mistakes=tuple(_mistakes(metrics)),
         notes=metrics.notes,
     )
+
+
+def _looks(count: int) -> str:
+    if count <= 1:
+        return "which were looked at once, for this page"
+    return f"which were looked at {count} times, each time that this run reached an end"
 
 
 def _totals(metrics: Metrics) -> list[tuple[str, str, str, str]]:

@@ -1,5 +1,6 @@
 """From a resolved recipe and prepared data to everything that a step needs."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from trainwell.optimizers.groups import parameter_groups
 from trainwell.train.hooks import standard_hooks
 
 EVALUATION_BATCH = 256
-STARTING_SAMPLES = 1_024  # that first weights are taken from: a thousand patches or more for each of their numbers
+# Samples that first weights are taken from, and their pixels at most: 1,024 images of 32x32, or as many patches of
+# larger ones, give each weight of a layer of patches a thousand patches or more. Fewer than 16 images are too alike.
+MOST_STARTING, STARTING_PIXELS, LEAST_STARTING = 1_024, 1_024 * 32 * 32, 16
 
 
 @dataclass
@@ -147,7 +150,8 @@ def _start_on_data(model: nn.Module, prepared: Prepared, pipeline: Pipeline, *, 
     start_on = getattr(network, "start_on", None)
     if start_on is not None:
         store = prepared.stores.train
-        chosen = Chance(seed, "start on data").permutation(0, len(store))[:STARTING_SAMPLES]
+        count = min(MOST_STARTING, max(LEAST_STARTING, STARTING_PIXELS // math.prod(prepared.input_shape[1:])))
+        chosen = Chance(seed, "start on data").permutation(0, len(store))[:count]
         inputs = pipeline(store.gather(chosen), 0).inputs
         start_on(inputs if front is None else front(inputs.float()).detach())
 
@@ -166,10 +170,19 @@ def _loaders(recipe: Recipe, stores: Splits[Any], num_classes: int, size: int, d
 
 
 def fit_preprocessing(recipe: Recipe, prepared: Prepared) -> Fitted:
-    """Fit the recipe's preprocessing on the train split, and on nothing else."""
+    """Fit the recipe's preprocessing on the train split, and on nothing else.
+
+    One thread computes, because sums over more are rounded differently, and a run that chooses its threads must fit to
+    the same bits as its rerun, which knows them.
+    """
     choice = decided(recipe.preprocessing)
     preprocessing = preprocessings.build(choice.name, choice.options)
-    said = fit_on(preprocessing, prepared.stores.train, seed=recipe.seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        said = fit_on(preprocessing, prepared.stores.train, seed=recipe.seed)
+    finally:
+        torch.set_num_threads(threads)
     return Fitted(preprocessing, tuple(f"preprocessing: {note}" for note in (said, *preprocessing.notes) if note))
 
 

@@ -75,7 +75,7 @@ def evaluate(
     """Return loss and accuracy over all samples of a loader, every sample counted once.
 
     The model's mode and running statistics stay as they were. Where memory runs out, batches are cut.
-    `kept` takes the class probabilities (n, K), float32, of each batch in order.
+    `kept` takes the scores (n, K), float32, of each batch in order.
     """
     loss = torch.zeros((), dtype=torch.float64, device=loader.device)
     hits = torch.zeros((), dtype=torch.int64, device=loader.device)
@@ -98,7 +98,7 @@ def evaluate(
                     pieces *= 2
             loss += criterion(logits.float(), batch.targets).sum(dtype=torch.float64)
             if kept is not None:
-                kept.append(logits.float().softmax(1))
+                kept.append(logits.float())
             hits += (logits.argmax(1) == batch.targets).sum()
             count += len(batch)
     return Evaluation(float(loss) / count, int(hits), count)

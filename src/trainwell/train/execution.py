@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 
 import torch
 from torch import Tensor
@@ -10,19 +10,22 @@ from torch import Tensor
 from trainwell.classifier import Contract
 from trainwell.classifier import save as save_classifier
 from trainwell.core.recipe import Recipe, decided
-from trainwell.core.record import Journal, Measure, Reading, Record
+from trainwell.core.record import Journal, Measure, Reading, Record, read_lines
+from trainwell.data.loader import Loader
+from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
 from trainwell.data.resize import ImageForm
+from trainwell.data.samples import first_rows
 from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid, Interrupted, NonFinite, RunDamaged, RunInvalid
 from trainwell.metrics import at_temperature, temperature
 from trainwell.train.build import Job
 from trainwell.train.checkpoint import load_newest, save
-from trainwell.train.evaluate import Evaluation
+from trainwell.train.evaluate import Evaluation, evaluate
 from trainwell.train.events import Event, Events
 from trainwell.train.folder import RunFolder
 from trainwell.train.guard import explain, message
-from trainwell.train.keep import keep_predictions, keep_samples
+from trainwell.train.keep import keep_predictions, keep_samples, remove_predictions
 from trainwell.train.loop import Loop
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Reporter
@@ -35,6 +38,7 @@ FINAL_MEASURES = tuple(
     for split, place in (("final/val", "val"), ("final/test", "test"))
     for name, unit, words in (("loss", "nats", "mean loss"), ("accuracy", "share of 1", "accuracy"))
 )
+MOST_NAMED = 20  # samples in a report; their count stands beside them
 EPOCH_PAUSE_SECONDS = 5.0  # least time between checkpoints at the end of an epoch
 CHECKPOINT_SHARE = 0.02  # share of training time that checkpoints may take
 
@@ -50,6 +54,7 @@ def contract_of(recipe: Recipe, prepared: Prepared, *, temperature: float) -> Co
         classes=prepared.classes,
         form=form and ImageForm(form["height"], form["width"], form["channels"], form["resize"]),
         dtype="uint8" if inputs.dtype == torch.uint8 else "float32",
+        scale=prepared.scale,
         is_streamed=isinstance(prepared.stores.train, StreamStore),
         files=recipe.files,
         temperature=temperature,
@@ -63,6 +68,7 @@ class Execution:
         self, folder: RunFolder, job: Job, prepared: Prepared, reporter: Reporter, begun: float, files: ExitStack
     ) -> None:
         self.folder, self.job, self.prepared, self.begun = folder, job, prepared, begun
+        self.reporter = reporter
         if not folder.samples.exists():
             keep_samples(folder, prepared, job.train_pipeline, is_augmented=bool(job.recipe.augmentation))
         checkpoint = load_newest(folder.checkpoints)
@@ -77,6 +83,7 @@ class Execution:
         self.loop = Loop(job, progress, record=self.record, events=self.events, reporter=reporter)
         self.loop.best = best
         self._epochs_before = progress.epoch
+        self._is_resumed = checkpoint is not None
         self.timing = files.enter_context(closing(Journal(folder.timing)))
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
@@ -96,8 +103,21 @@ class Execution:
             self._extend(epochs)
         self.loop.wants_stop = is_stopped
         self.loop.on_pause = self._pause
+        if self._is_resumed:
+            self.reporter.say(self._where())
         self._train()
         return self._finish()
+
+    def _where(self) -> str:
+        """Say from where a run goes on."""
+        done, total = self.loop.progress, self.job.total_steps
+        if not self.loop.is_finished:
+            return f"going on  at step {done.step} of {total}, epoch {done.epoch + 1} of {done.epochs}"
+        ended = f"stopped early after epoch {done.epoch}" if done.is_stopped_early else f"all {total} steps are done"
+        return (
+            f"nothing is left to do: {ended}; what was held out is measured again, and"
+            f" `trainwell resume {self.folder.path} --epochs {2 * done.epoch}` would go further"
+        )
 
     def _train(self) -> None:
         loop = self.loop
@@ -168,50 +188,79 @@ class Execution:
         self._save_seconds = self._saved_at - start
 
     def _finish(self) -> Run:
-        """Evaluate the weights that the run reports: val once more, test for the only time."""
-        job, loop = self.job, self.loop
+        """Evaluate the weights that the run reports on val and test, and store what comes of it."""
+        job, loop, step = self.job, self.loop, self.loop.progress.step
         if loop.best:
             for name, tensor in named_tensors(loop.reported_model).items():
                 tensor.copy_(loop.best[name])
         found: dict[str, Evaluation] = {}
-        probabilities: dict[str, Tensor] = {}
+        scores: dict[str, Tensor] = {}
         self.record.define(FINAL_MEASURES)
         for name, loader in job.loaders.items():
             if name == "train":
                 continue
-            kept: list[Tensor] = []
-            found[name] = loop.evaluate(loader, kept=kept)
-            probabilities[name] = torch.cat(kept).cpu()
+            found[name], scores[name] = self._final(name, loader)
             values = {"loss": found[name].loss, "accuracy": found[name].accuracy}
-            self.record.append(Reading(loop.progress.step, f"final/{name}/{key}", v) for key, v in values.items())
-        self._deliver(probabilities)
+            self.record.append(Reading(step, f"final/{name}/{key}", value) for key, value in values.items())
+        self._deliver(scores)
         seconds = time.perf_counter() - self.begun
-        self.timing.append([{"finished": loop.progress.step, "seconds": round(seconds, 3)}])
-        epochs = loop.progress.epoch
-        val, test = found.get("val"), found.get("test")
+        self.timing.append([{"finished": step, "seconds": round(seconds, 3)}])
         return Run(
-            self.folder.path,
-            job.recipe,
-            job.classes,
-            epochs,
-            seconds,
-            val,
-            test,
-            loop.reported_model,
-            self._epochs_before,
+            path=self.folder.path,
+            recipe=job.recipe,
+            classes=job.classes,
+            epochs=loop.progress.epoch,
+            seconds=seconds,
+            val=found.get("val"),
+            test=found.get("test"),
+            model=loop.reported_model,
+            epochs_before=self._epochs_before,
+            looks=sum("finished" in line for line in read_lines(self.folder.timing)),
         )
 
-    def _deliver(self, probabilities: Mapping[str, Tensor]) -> None:
-        """Make confidences honest by what val shows, and store the predictions and the classifier."""
-        val, degree = self.prepared.stores.val, 1.0
+    def _final(self, split: str, loader: Loader) -> tuple[Evaluation, Tensor]:
+        """Evaluate the reported weights in float32, as the classifier computes, and return the scores (N, K) too.
+
+        Raises:
+            NonFinite: scores are NaN or Inf although all weights are finite.
+        """
+        job, kept = self.job, list[Tensor]()
+        pipeline = Pipeline(
+            [], job.evaluation_pipeline.preprocessing, seed=job.recipe.seed, input_shape=self.prepared.input_shape
+        )
+        found = evaluate(self.loop.reported_model, loader, pipeline, job.criterion, nullcontext, kept=kept)
+        scores = torch.cat(kept).cpu()
+        bad = (~torch.isfinite(scores).all(1)).nonzero().flatten().tolist()
+        if not bad:
+            return found, scores
+        names = [self.prepared.name(split, position) for position in bad]
+        step, path = self.loop.progress.step, self.folder.path
+        report = {"step": step, "split": split, "count": len(bad), "samples": names[:MOST_NAMED]}
+        self.events.add(Event(step, "non-finite", report))
+        epochs = 2 * max(self.loop.progress.epoch, 1)
+        raise NonFinite(
+            f"the scores of {len(bad)} of {len(scores)} {split} samples are NaN or Inf after step {step}, although all"
+            f" weights are finite, and are stored: {first_rows(names)}; look at these samples, or, where scores grew"
+            f" too large, lower the rate with `trainwell set {path} lr=…` and go on with `trainwell resume {path}"
+            f" --epochs {epochs}`",
+            report,
+        )
+
+    def _deliver(self, scores: Mapping[str, Tensor]) -> None:
+        """Make confidences honest by what val shows, and store the classifier and the predictions.
+
+        Old predictions go first: at no moment do predictions lie beside a classifier that did not make them.
+        """
+        val, fitted = self.prepared.stores.val, 1.0
         if val is not None:
-            degree = temperature(probabilities["val"].numpy(), val.targets.numpy())
-        honest = {name: torch.from_numpy(at_temperature(p.numpy(), degree)) for name, p in probabilities.items()}
-        keep_predictions(self.folder, self.prepared, honest, temperature=degree)
+            fitted = temperature(scores["val"].numpy(), val.targets.numpy())
+        honest = {name: torch.from_numpy(at_temperature(each.numpy(), fitted)) for name, each in scores.items()}
+        remove_predictions(self.folder)
         save_classifier(
             self.folder.classifier,
             model=self.loop.reported_model,
             preprocessing=self.job.evaluation_pipeline.preprocessing,
-            contract=contract_of(self.job.recipe, self.prepared, temperature=degree),
+            contract=contract_of(self.job.recipe, self.prepared, temperature=fitted),
             code=self.folder.code,
         )
+        keep_predictions(self.folder, self.prepared, honest, step=self.loop.progress.step, temperature=fitted)

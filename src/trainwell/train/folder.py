@@ -101,14 +101,16 @@ class RunFolder:
             os.replace(aside, path)
             sync(path.parent)
         except OSError as error:
-            aside.unlink(missing_ok=True)
             raise RunInvalid(
                 f"{path} cannot be written: {error.strerror}: free some space or choose another disk"
             ) from None
+        finally:
+            aside.unlink(missing_ok=True)  # nothing is there where all went well
 
     def write_json(self, path: Path, plain: Any) -> None:
-        """Write plain data as indented JSON, like `write_text`."""
-        self.write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+        """Write plain data as indented JSON, like `write_text`; a byte of a name that is no UTF-8 becomes `\\udcxx`."""
+        text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+        self.write_text(path, text.encode("utf-8", "backslashreplace").decode())
 
     @contextmanager
     def owned(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ MOST_POINTS = 2_000
 
 
 def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, is_augmented: bool) -> None:
-    """Store a contact sheet, augmented versions of some images, and the content hashes of the train split.
+    """Store a contact sheet, augmented versions of some images, and the content hashes of train and val.
 
     Args:
         folder: of the run.
@@ -39,8 +39,9 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
     Raises:
         RunInvalid: the disk is full or may not be written.
     """
-    heads = sorted(int(prepared.digests[row][:16], 16) - 2**63 for row in prepared.rows.train.tolist())
-    tensors = {"train_digests": torch.tensor(heads, dtype=torch.int64)}
+    tensors = {"train_digests": _heads(prepared, prepared.rows.train)}
+    if prepared.rows.val is not None:
+        tensors["val_digests"] = _heads(prepared, prepared.rows.val)
     store, names = prepared.stores.train, []
     if prepared.kind == "images":
         chosen = balanced(store.targets, len(prepared.classes), SHEET_IMAGES)
@@ -61,8 +62,19 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
     write_tensors(folder.samples, tensors, {"names": json.dumps(names)})
 
 
+def _heads(prepared: Prepared, rows: np.ndarray) -> Tensor:
+    """Return the first 8 bytes of the content hashes of some samples, sorted, int64."""
+    heads = sorted(int(prepared.digests[row][:16], 16) - 2**63 for row in rows.tolist())
+    return torch.tensor(heads, dtype=torch.int64)
+
+
 def keep_predictions(
-    folder: RunFolder, prepared: Prepared, probabilities: Mapping[str, Tensor], *, temperature: float = 1.0
+    folder: RunFolder,
+    prepared: Prepared,
+    probabilities: Mapping[str, Tensor],
+    *,
+    step: int,
+    temperature: float = 1.0,
 ) -> None:
     """Store the class probabilities (N, K) of val and test, and the val images that a person should look at.
 
@@ -70,13 +82,14 @@ def keep_predictions(
         folder: of the run.
         prepared: its data.
         probabilities: by split.
+        step: after how many steps the weights gave them.
         temperature: that they were brought to.
 
     Raises:
         RunInvalid: the disk is full or may not be written.
     """
     tensors: dict[str, Tensor] = {}
-    names = {"temperature": repr(temperature)}
+    names = {"step": str(step), "temperature": repr(temperature)}
     for split, values in probabilities.items():
         store = getattr(prepared.stores, split)
         tensors |= {f"{split}/probabilities": values, f"{split}/targets": store.targets}
@@ -88,6 +101,19 @@ def keep_predictions(
         if len(chosen):
             tensors["val/shown_images"] = for_eyes(val.gather(chosen).inputs)
     write_tensors(folder.predictions, tensors, names)
+
+
+def remove_predictions(folder: RunFolder) -> None:
+    """Remove the predictions of an earlier end of a run, if there are any, on the disk too.
+
+    Raises:
+        RunInvalid: the disk may not be written.
+    """
+    try:
+        folder.predictions.unlink(missing_ok=True)
+        sync(folder.path)
+    except OSError as error:
+        raise RunInvalid(f"{folder.predictions} cannot be replaced: {error.strerror}: let it be written") from None
 
 
 def balanced(targets: Tensor, num_classes: int, most: int) -> Tensor:
@@ -148,5 +174,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         aside.replace(path)
         sync(path.parent)
     except (OSError, SafetensorError) as error:
-        aside.unlink(missing_ok=True)
         raise RunInvalid(f"{path} cannot be written: {error}: free some space or choose another disk") from None
+    finally:
+        aside.unlink(missing_ok=True)  # nothing is there where all went well

@@ -351,10 +351,10 @@ class Loop:
                 f"val/loss has not improved for {self._watch.patience} epochs: stopped, best weights restored"
             )
 
-    def evaluate(self, loader: Loader, *, kept: list[Tensor] | None = None) -> Evaluation:
-        """Evaluate the weights that this run would report now; `kept` takes the class probabilities."""
+    def evaluate(self, loader: Loader) -> Evaluation:
+        """Evaluate the weights that this run would report now, in the precision of the run."""
         job = self.job
-        return evaluate(self.reported_model, loader, job.evaluation_pipeline, job.criterion, job.autocast, kept=kept)
+        return evaluate(self.reported_model, loader, job.evaluation_pipeline, job.criterion, job.autocast)
 
     @property
     def reported_model(self) -> nn.Module:

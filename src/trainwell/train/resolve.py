@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainwell.core.batch import Batch
 from trainwell.core.chance import StepChance
 from trainwell.core.machine import AutoChoice, choose_memory_format, choose_threads, propose_precision
-from trainwell.core.recipe import Recipe
+from trainwell.core.recipe import Recipe, training_seconds
 from trainwell.core.shelves import probes
 from trainwell.data.prepare import Prepared
 from trainwell.errors import ModelInvalid, UserError
@@ -31,7 +31,6 @@ REHEARSED_SAMPLES = 32  # of each batch in these steps
 TIMED_STEPS = 8
 PRECISION_TOLERANCE = 0.05  # relative difference of the losses of the first steps that bfloat16 may show
 MOST_TIMED_EPOCHS = 300
-USED_MINUTES = 0.92  # share of the time allowed that epochs may fill; the rest is for start, val and test
 
 
 def resolve(
@@ -203,7 +202,7 @@ def _choose_length(
     steps = job.steps_per_epoch
     val = job.loaders.val.count if job.loaders.val is not None else 0
     epoch_seconds = step_seconds * (steps + val / len(batches[0]) / 3)
-    left = minutes * 60 * USED_MINUTES - elapsed()
+    left = training_seconds(minutes, elapsed())
     epochs = min(MOST_TIMED_EPOCHS, max(1, int(left / epoch_seconds)))
     reason = f"a step takes {step_seconds * 1000:.1f} ms, so {minutes:g} minutes hold {left / epoch_seconds:.1f} epochs"
     reason += f"; more than {MOST_TIMED_EPOCHS} hardly help" if epochs == MOST_TIMED_EPOCHS else ""

@@ -4,6 +4,7 @@ import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
@@ -29,7 +30,8 @@ class Run:
         epochs: passes over the training split that were done.
         seconds: time spent in this process.
         epochs_before: of these passes, how many had been done when this process took over.
-        val, test: evaluations of the reported weights; None where there is no such split.
+        val, test: evaluations of the reported weights, in float32; None where there is no such split.
+        looks: how often the run has reached an end so far, and val and test were evaluated there.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class Run:
     test: Evaluation | None
     model: nn.Module | None = None
     epochs_before: int = 0
+    looks: int = 1
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, val_accuracy={self.val_accuracy}, test_accuracy={self.test_accuracy})"
@@ -52,7 +55,7 @@ class Run:
 
     @property
     def test_accuracy(self) -> float | None:
-        """Accuracy on the test split, which was touched once."""
+        """Accuracy on the test split, which is looked at only at the end of a run."""
         return None if self.test is None else self.test.accuracy
 
     @property
@@ -60,9 +63,11 @@ class Run:
         """Accuracy on test, or on val where there is no test split."""
         return self.val_accuracy if self.test is None else self.test_accuracy
 
-    @property
+    @cached_property
     def metrics(self) -> Metrics | None:
         """Every metric with its interval, on test, or on val where there is no test split; None without both.
+
+        Measured from the stored predictions when it is first asked for.
 
         Raises:
             RunDamaged: the stored predictions were altered or cut short.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from trainwell.core.shelves import sources
-from trainwell.data.samples import Samples
+from trainwell.data.samples import Samples, Scale
 
 
 @sources.card(source="Alpaydin and Kaynak 1998, UCI Machine Learning Repository, doi:10.24432/C50P49")
@@ -25,5 +25,6 @@ def digits() -> Samples:
         labels=np.asarray(bunch["target"]).astype(np.int64),
         splits=np.full(len(images), "", dtype="<U5"),
         arrays=images,
+        scale=Scale(255 / 16, is_float=True),
         notes=("the 17 grey levels 0 to 16 of digits became 0 to 255, each level its own value",),
     )
