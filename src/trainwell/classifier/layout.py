@@ -45,7 +45,7 @@ def _own_version() -> str:
 
 def sealed(plain: dict[str, Any]) -> str:
     """Return plain data as JSON text with the SHA-256 of itself inside."""
-    return json.dumps({**plain, SEAL: _seal(plain)}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({**plain, SEAL: _seal(plain)}, indent=2) + "\n"
 
 
 def _seal(plain: dict[str, Any]) -> str:
