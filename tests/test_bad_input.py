@@ -370,16 +370,16 @@ def test_a_write_that_fails_at_a_checkpoint_keeps_the_ones_before(
 ) -> None:
     from trainwell.train import checkpoint
 
-    real, calls = checkpoint.save_file, []
+    real, calls = checkpoint.save_tensors, []
 
-    def full(tensors: dict[str, Tensor], path: Path) -> None:
+    def full(path: Path, tensors: dict[str, Tensor]) -> None:
         calls.append(path)
         if len(calls) > 2:
             path.write_bytes(b"half of it")
             raise OSError(28, "No space left on device")
-        real(tensors, path)
+        real(path, tensors)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
     every_step = {"machine.threads": 1, "machine.checkpoint_seconds": 0}
     with pytest.raises(RunInvalid, match=r"the checkpoint .* cannot be written: No space left on device: free some"):
         tw.fit("points:samples=100", **{**WORDS, "epochs": 20, "set": every_step, "out": tmp_path / "run"})

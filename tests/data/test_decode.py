@@ -277,7 +277,7 @@ def folder(tmp_path: Path) -> Path:
 REASONS = {
     "cut.jpg": "is cut short (Premature end of JPEG file)",
     "empty.jpg": "is empty (0 bytes)",
-    "text.jpg": "is no image: it begins with b'hello, this '",
+    "text.jpg": "is no image: it begins with 'hello, this '",
     "bomb.png": "pixels (a decompression bomb?)",
     "folder.png": "cannot be read (Is a directory)",
     "missing.png": "cannot be read (No such file or directory)",
