@@ -106,7 +106,7 @@ def test_own_network_from_the_command_line(tmp_path: Path) -> None:
     words = ["fit", "points:kind=spirals,noise=0.05", "--model", f"{path}:Net:width=16", "--epochs", "1"]
     done = subprocess.run([sys.executable, "-m", "trainwell", *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^test +\d+\.\d+% right", done.stdout, re.M)
+    assert re.search(r"^test +\d+\.\d+ % right", done.stdout, re.M)
 
 
 def test_the_readme_names_every_file_of_a_run(tmp_path: Path) -> None:
