@@ -2,7 +2,7 @@
 
 The choices follow rules on the kind, size, colour and number of the samples, on what a quick probe says of
 augmentations, and on the work that the run may take; only `--minutes` asks the clock how fast this machine is. What
-the rules are worth, beside one fixed default on many data sets, stands with its intervals in `docs/defaults.md`.
+the rules are worth, beside one fixed default on several data sets, stands in `docs/defaults.md`.
 """
 
 import math
@@ -115,7 +115,7 @@ def _refuse_unknown(field: str, name: str, asked: Mapping[str, Any], reason: str
 def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tuple[Recipe, list[AutoChoice]]:
     """Choose what a recipe leaves open of network, preprocessing, augmentation, training and length.
 
-    Measured beside one fixed default on nine data sets, five seeds each: `docs/defaults.md`.
+    Measured beside one fixed default on seven data sets: `docs/defaults.md`.
 
     Args:
         recipe: with the device chosen; anything else may be `auto`.
