@@ -25,7 +25,7 @@ from trainwell.recipes.work import Work, work_meant
 
 # Passes over the samples: judgement, not measured by itself. With fewer the rate has no time to rise and fall; after
 # more a network knows its few samples by heart. The runs that prove the default as a whole lie between them.
-LEAST_EPOCHS, MOST_EPOCHS = 12, 200
+LEAST_EPOCHS, MOST_EPOCHS = 10, 200
 FEWEST_EPOCHS = 3  # even where one takes more than the work meant for a run: a rise, a height and a fall of the rate
 # Steps of one run, where the data are few; the second for tiny images, whose small networks are done sooner.
 AIMED_STEPS, AIMED_TINY_STEPS = 1_000, 500
