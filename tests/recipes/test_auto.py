@@ -109,6 +109,7 @@ def test_two_images_without_a_val_split_are_decided_on_too(prepared: Prepare, im
 
 USERS: dict[str, Any] = {
     "model": "mlp:hidden=[7]",
+    "initialization": "as_built",
     "preprocessing": "minmax",
     "augmentation": ["shift:pixels=3"],
     "optimizer": "sgd:lr=0.7",

@@ -20,8 +20,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from trainwell.core.units import Unit
-from trainwell.errors import NameUnknown, OptionInvalid, did_you_mean
+from trainwell.core.units import Member, Unit
+from trainwell.errors import NameUnknown, OptionInvalid, UserError, did_you_mean
 
 PLUGINS = "trainwell.plugins"
 BOUNDS = (Gt, Ge, Lt, Le)
@@ -80,7 +80,10 @@ class Option:
             raise OptionInvalid(fault)
         try:
             return self._adapter.validate_python(value)
-        except ValidationError:
+        except ValidationError as error:
+            inner = error.errors()[0].get("ctx", {}).get("error")
+            if isinstance(inner, UserError):  # the value names a member of another shelf, which says what is wrong
+                raise OptionInvalid(f"{owner}:{self.name}: {inner}") from None
             raise OptionInvalid(fault) from None
 
 
@@ -237,6 +240,9 @@ def _type_words(annotation: Any) -> str:
     """
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        shelf = next((metadata.shelf for metadata in parts if isinstance(metadata, Member)), None)
+        if shelf is not None:
+            return f"of the {shelf} shelf, NAME:key=value"
         bounds = " and ".join(_bound_words(metadata) for metadata in parts[1:] if isinstance(metadata, BOUNDS))
         return f"{_type_words(parts[0])} {bounds}".rstrip()
     if origin is typing.Literal:

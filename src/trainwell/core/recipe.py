@@ -108,6 +108,7 @@ class Recipe(_Frozen):
     preprocessing: Choice | Auto = "auto"
     augmentation: tuple[Choice, ...] | Auto = "auto"
     model: Choice | Auto = "auto"
+    initialization: Choice | Auto = "auto"
     loss: Choice | Auto = "auto"
     optimizer: Choice | Auto = "auto"
     schedule: Choice | Auto = "auto"
@@ -266,12 +267,13 @@ MEMBER_FIELDS = {
     "preprocessing": "preprocessing",
     "augmentation": "augmentation",
     "model": "model",
+    "initialization": "initialization",
     "loss": "loss",
     "optimizer": "optimizer",
     "schedule": "schedule",
     "probes": "probe",
 }
-SINGLE_MEMBERS = ("preprocessing", "model", "loss", "optimizer", "schedule")
+SINGLE_MEMBERS = ("preprocessing", "model", "initialization", "loss", "optimizer", "schedule")
 
 
 def diff(old: Recipe, new: Recipe) -> list[tuple[str, Any, Any]]:

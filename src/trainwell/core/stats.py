@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -66,6 +67,24 @@ def share(hits: int, count: int) -> Interval:
     centre = (p + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count)) / (1 + z2 / count)
     return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
+
+
+def student_interval(values: Floats) -> Interval:
+    """Return the mean of independent runs with Student's 95 % interval; infinite ends for a single run.
+
+    Args:
+        values: (n,) one number a run. Paired arms are compared by handing over their differences.
+
+    Source: Student 1908, "The probable error of a mean".
+
+    >>> print(student_interval(np.array([1.0, 2.0, 3.0])))
+    2.0000 (-0.4841 to 4.4841)
+    """
+    count, value = len(values), float(np.mean(values)) if len(values) else math.nan
+    if count < 2:
+        return Interval(value, -math.inf, math.inf) if count else UNDEFINED
+    half = float(stdtrit(count - 1, _ENDS[1])) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return Interval(value, value - half, value + half)
 
 
 def bootstrap(values: Floats, *, seed: int, resamples: int = RESAMPLES) -> Floats:

@@ -21,6 +21,17 @@ class Unit:
     text: str
 
 
+@dataclass(frozen=True)
+class Member:
+    """This text names a member of a shelf, with its options: `NAME:key=value`.
+
+    >>> Member("norm").shelf
+    'norm'
+    """
+
+    shelf: str
+
+
 Rate = Annotated[float, Gt(0), Unit("per step")]
 Fraction = Annotated[float, Ge(0), Le(1), Unit("share of 1")]
 ProperFraction = Annotated[float, Ge(0), Lt(1), Unit("share below 1")]

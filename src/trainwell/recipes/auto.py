@@ -140,6 +140,7 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
     else:
         plan.choose("model", "mlp", "the samples are features, not images")
         plan.choose("augmentation", [], "there are none for features")
+    plan.choose("initialization", "as_built", "networks of the shelf begin at the scale of their activation")
     _choose_training(plan)
     if plan.recipe.length.minutes is None:
         reason = _length_reason(plan.recipe, count, aimed)

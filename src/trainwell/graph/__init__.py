@@ -1,0 +1,1 @@
+"""Computational graphs: values, local and accumulated gradients, checked numerically."""

@@ -1,0 +1,1 @@
+"""Claims about training as experiments with a measured verdict."""

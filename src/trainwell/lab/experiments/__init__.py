@@ -1,0 +1,1 @@
+"""Open shelf of experiments: one question a file."""

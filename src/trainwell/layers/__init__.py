@@ -1,0 +1,1 @@
+"""Layers usable alone in plain PyTorch: activations, normalization, dropout, reparametrized weights."""

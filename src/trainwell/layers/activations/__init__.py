@@ -1,0 +1,1 @@
+"""Open shelf of activations: one family a file."""
