@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,7 +48,7 @@ def test_the_time_allowed_becomes_a_number_of_epochs_that_is_kept(tmp_path: Path
     assert isinstance(run.recipe.length.epochs, int)
     assert "minutes hold" in choices(run)["length.epochs"]["reason"]
     assert run.seconds < 10
-    assert run.recipe.length.steps is None, "there is time for an epoch"
+    assert run.recipe.length.steps is None, "there is time for many whole epochs"
     again = tw.fit(recipe=run.path, out=tmp_path / "again", reporter=Silence())
     assert again.recipe == run.recipe
 
@@ -61,7 +62,9 @@ def test_minutes_include_what_comes_before_and_after_training(tmp_path: Path, mo
     job = SimpleNamespace(steps_per_epoch=10, loaders=SimpleNamespace(val=None))
     done: list[Any] = []
     found = resolve._choose_length(recipe, cast(Any, job), [cast(Any, [0] * 8)], lambda: 0.5, done)
-    assert found.length.epochs == int((6 - 4) * 0.92 * 10 - 5)
+    passes = (6 - 4) * 0.92 * 10 - 5
+    assert (found.length.epochs, found.length.steps) == (math.ceil(passes), int(passes * 10))
+    assert [choice.reason for choice in done[1:]] == ["13.4 epochs fit: the last one is cut short"]
     assert done[0].reason == "a step takes 10.0 ms, so 0.1 minutes hold 13.4 epochs"
 
 

@@ -31,6 +31,7 @@ REHEARSED_SAMPLES = 32  # of each batch in these steps
 TIMED_STEPS = 8
 PRECISION_TOLERANCE = 0.05  # relative difference of the losses of the first steps that bfloat16 may show
 MOST_TIMED_EPOCHS = 300
+WHOLE_EPOCHS = 20  # from here on the part of an epoch that would be left unused is below 5 % of the time
 
 
 def resolve(
@@ -203,12 +204,14 @@ def _choose_length(
     val = job.loaders.val.count if job.loaders.val is not None else 0
     epoch_seconds = step_seconds * (steps + val / len(batches[0]) / 3)
     left = training_seconds(minutes, elapsed())
-    epochs = min(MOST_TIMED_EPOCHS, max(1, int(left / epoch_seconds)))
+    passes = min(float(MOST_TIMED_EPOCHS), left / epoch_seconds)
+    epochs = max(1, math.floor(passes) if passes >= WHOLE_EPOCHS else math.ceil(passes))
     reason = f"a step takes {step_seconds * 1000:.1f} ms, so {minutes:g} minutes hold {left / epoch_seconds:.1f} epochs"
-    reason += f"; more than {MOST_TIMED_EPOCHS} hardly help" if epochs == MOST_TIMED_EPOCHS else ""
+    reason += f"; more than {MOST_TIMED_EPOCHS} hardly help" if passes == MOST_TIMED_EPOCHS else ""
     choices.append(AutoChoice("length.epochs", epochs, reason))
     values: dict[str, Any] = {"length.epochs": epochs, "length.minutes": None}
-    if left < epoch_seconds and recipe.length.steps is None:
-        values["length.steps"] = max(1, int(left / step_seconds))
-        choices.append(AutoChoice("length.steps", values["length.steps"], "less than one epoch fits"))
+    if passes < epochs and recipe.length.steps is None:
+        values["length.steps"] = max(1, int(min(passes * steps, left / step_seconds)))
+        reason = "less than one epoch fits" if passes < 1 else f"{passes:.1f} epochs fit: the last one is cut short"
+        choices.append(AutoChoice("length.steps", values["length.steps"], reason))
     return recipe.with_values(values)
