@@ -16,10 +16,11 @@ from trainwell.recipes.work import Work
 Prepare = Callable[..., Prepared]
 Images = Callable[..., tuple[np.ndarray, np.ndarray]]
 MLP = Choice(name="mlp", options={"hidden": [10]})
+BATCH = 64
 
 
 def recipe(**values: object) -> Recipe:
-    return Recipe().with_values({"machine.device": "cpu", **values})
+    return Recipe().with_values({"machine.device": "cpu", "batch.size": BATCH, **values})
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_the_machine_is_timed_once(data: Prepared, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("trainwell.recipes.work.time.perf_counter", lambda: next(ticks))
     asked = Work(data, recipe(**{"length.minutes": 1.0}), lambda: 0.0)
     one = (144 * 10 + 10 * 2) * 3
-    rate = one * work.TIMED_BATCH / 1.0
+    rate = one * BATCH / 1.0
     epochs = training_seconds(1.0, 0.0) * rate / (one * len(data.stores.train))
     assert asked.epochs(MLP) == pytest.approx(epochs)
     assert asked.epochs(MLP) == pytest.approx(epochs), "no tick is left"
@@ -90,7 +91,7 @@ def test_a_gpu_is_given_more_work_than_two_cores(data: Prepared) -> None:
     assert cuda / cpu == pytest.approx(1e15 / 1.6e13)
 
 
-@pytest.mark.parametrize(("side", "batch"), [(12, 64), (224, 5), (600, 2)])
+@pytest.mark.parametrize(("side", "batch"), [(12, BATCH), (224, 5), (600, 2)])
 def test_large_images_do_not_fill_the_memory_when_the_machine_is_timed(
     prepared: Prepare, images: Images, monkeypatch: pytest.MonkeyPatch, side: int, batch: int
 ) -> None:

@@ -12,14 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainwell.core.choice import Choice
 from trainwell.core.machine import BF16_MULTIPLY_ADDS, has_fast_bfloat16
-from trainwell.core.recipe import Recipe, training_seconds
+from trainwell.core.recipe import Recipe, decided, training_seconds
 from trainwell.data.prepare import Prepared
 from trainwell.models.building import build_network
 
 PASSES = 3  # a backward pass costs two forward passes
-# Images that the machine is timed with, and their pixels at most: more would cost memory and seconds, while a few large
-# images keep it as busy as many small ones.
-TIMED_BATCH, TIMED_PIXELS, LEAST_TIMED = 64, 64 * 64 * 64, 2
+# Pixels that the machine is timed with at most, a whole batch where it fits: more would cost memory and seconds, while a
+# few large images keep it as busy as many small ones. Fewer than a batch run from nearer memory, up to twice as fast.
+TIMED_PIXELS, LEAST_TIMED = 64 * 64 * 64, 2
 TIMED_STEPS = 3  # the quickest counts: the first one also pays for start-up, and the machine may be busy
 
 
@@ -54,7 +54,7 @@ class Work:
 
     Args:
         prepared: the data.
-        recipe: its device, precision and minutes count.
+        recipe: its device, precision, batch size and minutes count.
         elapsed: seconds since the run began.
     """
 
@@ -96,9 +96,9 @@ class Work:
         if self._rate is None:
             device = torch.device(self.recipe.machine.device)
             one = self._multiply_adds(model)
-            is_lower = has_fast_bfloat16(device) and one * TIMED_BATCH >= BF16_MULTIPLY_ADDS
-            shape = self.prepared.input_shape
-            size = min(TIMED_BATCH, max(LEAST_TIMED, TIMED_PIXELS // math.prod(shape[1:])))
+            batch, shape = decided(self.recipe.batch.size), self.prepared.input_shape
+            is_lower = has_fast_bfloat16(device) and one * batch >= BF16_MULTIPLY_ADDS
+            size = min(batch, max(LEAST_TIMED, TIMED_PIXELS // math.prod(shape[1:])))
             model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
             inputs = torch.zeros(size, *shape, device=device).contiguous(memory_format=torch.channels_last)
             labels = torch.zeros(size, dtype=torch.int64, device=device)
