@@ -88,11 +88,14 @@ class Task:
         """
         if self._options.epochs:
             return float(self._options.epochs)
-        few = min(self.steps_per_epoch, max(8, self.steps_per_epoch // 20))
-        rehearse(max(2, few // 4))  # the first steps also pay for start-up
-        begun = time.perf_counter()
-        rehearse(few)
-        epoch = (time.perf_counter() - begun) / few * self.steps_per_epoch
+        few = max(2, min(self.steps_per_epoch, max(8, self.steps_per_epoch // 20)))
+        seconds = {}
+        for steps in (2, few // 2, few):  # the first ones also pay for start-up
+            begun = time.perf_counter()
+            rehearse(steps)
+            seconds[steps] = time.perf_counter() - begun
+        longer = max(seconds[few] - seconds[few // 2], 0.25 * seconds[few])  # without what each network pays at its start
+        epoch = longer / (few - few // 2) * self.steps_per_epoch
         if validates:
             epoch *= 1 + len(self.val) / len(self.train) / 3
         return USED * self.left() / epoch
