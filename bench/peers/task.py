@@ -71,8 +71,9 @@ class Task:
     def network(self) -> nn.Module:
         """Return the network with fresh weights, channels-last; a first layer that is fitted is fitted on train."""
         net = nets.build(self.net, self.shape, self.classes)
-        if hasattr(net, "start_on"):
-            net.start_on(self.normalized(self.train.images[:FITTED_ON]))
+        start_on = getattr(net, "start_on", None)
+        if start_on is not None:
+            start_on(self.normalized(self.train.images[:FITTED_ON]))
         return net.to(memory_format=torch.channels_last)
 
     def left(self) -> float:
@@ -94,7 +95,7 @@ class Task:
             begun = time.perf_counter()
             rehearse(steps)
             seconds[steps] = time.perf_counter() - begun
-        longer = max(seconds[few] - seconds[few // 2], 0.25 * seconds[few])  # without what each network pays at its start
+        longer = max(seconds[few] - seconds[few // 2], 0.25 * seconds[few])  # without the start of each network
         epoch = longer / (few - few // 2) * self.steps_per_epoch
         if validates:
             epoch *= 1 + len(self.val) / len(self.train) / 3
