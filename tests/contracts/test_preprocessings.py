@@ -42,6 +42,15 @@ def test_it_keeps_the_shape_gives_floats_and_leaves_the_inputs_as_they_are(card,
         assert result.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_fit_leaves_the_training_inputs_as_they_are(card, kind, dtype):
+    """Float64 too, whose pieces need no conversion and would be the caller's own memory."""
+    train = inputs(kind).to(dtype)
+    before = train.clone()
+    card.build({}).fit(train)
+    assert torch.equal(train, before)
+
+
 def test_memory_layout_does_not_change_the_result(card, kind):
     made, train = card.build({}), inputs(kind)
     made.fit(train)

@@ -84,10 +84,10 @@ def flat_rows(inputs: Tensor) -> Tensor:
 
 
 def chunks(rows: Tensor) -> Iterator[Tensor]:
-    """Yield (N, D) rows in pieces as float64; a piece fits into a second-level cache."""
+    """Yield (N, D) rows in pieces as float64 copies, free to be changed; a piece fits into a second-level cache."""
     size = max(1, CHUNK_VALUES // max(rows.shape[1], 1))
     for start in range(0, rows.shape[0], size):
-        yield rows[start : start + size].to(torch.float64)
+        yield rows[start : start + size].to(torch.float64, copy=True)
 
 
 def check_train(train: Tensor) -> None:
