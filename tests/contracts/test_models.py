@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainwell.core.catalog import Card
-from trainwell.core.shelves import models
-from trainwell.errors import TrainwellError
+from trainwell.core.shelves import activations, models, norms
+from trainwell.errors import ModelInvalid, TrainwellError
+from trainwell.layers.choosing import widening
 
 pytestmark = pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
 
@@ -18,7 +19,7 @@ IMAGES = ((1, 8, 8), (3, 16, 12), (4, 9, 9))
 CLASSES = 5
 
 
-def build(card: Card, input_shape: tuple[int, ...] = (3, 16, 12), seed: int = 0) -> nn.Module:
+def build(card: Card, input_shape: tuple[int, ...] = (3, 16, 12), seed: int = 0, **options: Any) -> nn.Module:
     facts: dict[str, Any] = {
         "input_shape": input_shape,
         "in_channels": input_shape[0],
@@ -26,7 +27,17 @@ def build(card: Card, input_shape: tuple[int, ...] = (3, 16, 12), seed: int = 0)
         "num_classes": CLASSES,
     }
     torch.manual_seed(seed)
-    return card.build({}, **facts)
+    return card.build(options, **facts)
+
+
+def has_hidden_layers(card: Card) -> bool:
+    """Whether the choice of activation and norm means anything here; a network without hidden layers says so."""
+    return bool(card.traits.get("has_hidden_layers", True))
+
+
+def written(norm: Card) -> str:
+    """A choice of this norm that fits every number of channels."""
+    return f"{norm.name}:{norm.traits['divides_channels']}=4" if "divides_channels" in norm.traits else norm.name
 
 
 def batch(input_shape: tuple[int, ...] = (3, 16, 12), count: int = 10) -> tuple[Tensor, Tensor]:
@@ -139,6 +150,62 @@ def test_its_weights_go_through_a_state_dict(card: Card) -> None:
     model, copy = build(card).eval(), build(card, seed=9).eval()
     copy.load_state_dict(model.state_dict())
     assert torch.equal(model(batch()[0]), copy(batch()[0]))
+
+
+def test_it_takes_an_activation_a_norm_and_their_order_unless_it_has_no_hidden_layers(card: Card) -> None:
+    assert ({"activation", "norm", "norm_order"} <= card.options.keys()) is has_hidden_layers(card)
+
+
+def check_training(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Every weight gets a gradient; after a small step scores are finite, and each sample's are its own."""
+    functional.cross_entropy(model(images), labels).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained(model).values())
+    with torch.no_grad():
+        for parameter in trained(model).values():
+            parameter -= 1e-3 * parameter.grad / (1 + parameter.grad.norm())  # a deep net without a norm has huge ones
+        scores = model.eval()(images)
+        alone = torch.cat([model(image[None]) for image in images])
+    assert scores.isfinite().all()
+    torch.testing.assert_close(alone, scores, rtol=1e-9, atol=1e-9 * float(scores.abs().max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", list(activations), ids=lambda card: card.name)
+def test_every_activation_trains_in_it(card: Card, activation: Card) -> None:
+    if not has_hidden_layers(card):
+        return
+    images, labels = batch((3, 8, 8), count=6)
+    model = build(card, (3, 8, 8), activation=activation.name).double()
+    check_training(model, images.double(), labels)
+    plain, wide = (sum(p.numel() for p in net.parameters() if p.ndim > 1) for net in (build(card, (3, 8, 8)), model))
+    assert (wide > 1.5 * plain) is (widening(activation.name) > 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("norm", list(norms), ids=lambda card: card.name)
+def test_every_norm_trains_in_it_in_either_place(card: Card, norm: Card, order: str) -> None:
+    if not has_hidden_layers(card):
+        return
+    images, labels = batch((3, 8, 8), count=6)
+    takes_features = "in_features" in card.needs
+    if norm.traits.get("needs_maps") and takes_features:
+        with pytest.raises(ModelInvalid, match="take layer or batch"):
+            build(card, (3, 8, 8), norm=written(norm), norm_order=order)
+        return
+    model = build(card, (3, 8, 8), norm=written(norm), norm_order=order).double()
+    start_on = getattr(model, "start_on", None)
+    assert start_on is not None or "start_on" not in norm.traits
+    if start_on is not None:
+        start_on(images.double())
+    check_training(model, images.double(), labels)
+
+
+@pytest.mark.slow
+def test_it_can_be_exported_for_any_number_of_samples(card: Card) -> None:
+    model, (images, _) = build(card).eval(), batch()
+    exported = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    torch.testing.assert_close(exported(images[:3]), model(images[:3]), rtol=1e-4, atol=1e-5)
 
 
 def test_its_card_says_what_it_is_and_where_it_comes_from(card: Card) -> None:

@@ -134,10 +134,25 @@ def test_auto_is_no_member_of_a_list(values: list[str]) -> None:
         Recipe().with_values({"augmentation": values}).validate_shelves()
 
 
-@pytest.mark.parametrize("text", ["resnet20", "sgd:lr=0.1", "mlp:hidden=[32, 16],dropout=0.5", "my/net.py:Net:width=8"])
+CHOICES = [
+    "resnet20",
+    "sgd:lr=0.1",
+    "mlp:hidden=[32, 16],dropout=0.5",
+    "my/net.py:Net:width=8",
+    'mlp:norm="batch:momentum=0.4,epsilon=0.001",dropout=0.5',
+    "idx:path=it's,other=it's",
+]
+
+
+@pytest.mark.parametrize("text", CHOICES)
 def test_a_choice_is_written_as_it_is_read(text: str) -> None:
     assert str(Choice.parse(text)) == text
     assert Choice.parse(str(Choice.parse(text))) == Choice.parse(text)
+
+
+def test_a_choice_inside_a_choice_keeps_all_its_options() -> None:
+    inner = Choice.parse(str(Choice(name="mlp", options={"norm": "batch:momentum=0.4,epsilon=0.001"}))).options["norm"]
+    assert Choice.parse(inner).options == {"momentum": 0.4, "epsilon": 0.001}
 
 
 def test_a_choice_with_an_option_without_value_is_refused() -> None:

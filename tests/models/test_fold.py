@@ -59,6 +59,45 @@ def test_every_network_of_the_shelf_answers_the_same_folded(card: Card) -> None:
     assert count == norms(model) - norms(folded)
 
 
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
+def test_every_network_with_batch_norm_in_either_place_answers_the_same_folded(card: Card, order: str) -> None:
+    if not card.traits.get("has_hidden_layers", True):
+        return
+    facts: dict[str, Any] = {"input_shape": (3, 16, 12), "in_channels": 3, "in_features": 576, "num_classes": 5}
+    torch.manual_seed(0)
+    model = lived(card.build({"norm": "batch", "norm_order": order}, **facts)).eval()
+    folded, count = fold(model, images(2, 3, 16, 12))
+    others = torch.randn(6, 3, 16, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    with torch.no_grad():
+        want, got = model(others), folded(others)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9 * float(want.abs().max()))
+    assert count == norms(model) - norms(folded)
+    assert order == "after" or count > 0
+
+
+@pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
+def test_weight_norm_is_multiplied_out_at_folding_and_the_given_network_keeps_it(card: Card) -> None:
+    if not card.traits.get("has_hidden_layers", True):
+        return
+    facts: dict[str, Any] = {"input_shape": (3, 16, 12), "in_channels": 3, "in_features": 576, "num_classes": 5}
+    torch.manual_seed(0)
+    model = card.build({"norm": "weight"}, **facts).double().eval()
+    model.start_on(images(8, 3, 16, 12))
+    folded, count = fold(model, images(2, 3, 16, 12))
+    with torch.no_grad():
+        want, got = model(images(6, 3, 16, 12)), folded(images(6, 3, 16, 12))
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9 * float(want.abs().max()))
+    assert count == 0
+    assert any("parametrizations" in name for name, _ in model.named_parameters())
+    assert not any("parametrizations" in name for name, _ in folded.named_parameters())
+
+
+def test_a_batch_norm_behind_a_layer_with_weight_norm_is_folded_too() -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1))
+    check(nn.Sequential(layer, nn.BatchNorm2d(3)), images(2, 3, 4, 4), 1)
+
+
 def test_all_norms_of_a_residual_network_are_folded() -> None:
     check(models.build("resnet20", in_channels=3, num_classes=4), images(2, 3, 8, 8), 19)
 
@@ -194,7 +233,7 @@ def test_a_layer_under_two_names_stays() -> None:
 
 
 def test_weights_that_are_computed_anew_and_layers_with_hooks_stay() -> None:
-    spectral = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)), nn.BatchNorm2d(3))
+    spectral = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 3, 1)), nn.BatchNorm2d(3))
     check(spectral, images(2, 3, 4, 4), 0)
     hooked = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
     hooked[0].register_forward_hook(lambda module, inputs, output: output * 2)

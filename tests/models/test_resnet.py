@@ -86,6 +86,32 @@ def test_a_whole_forward_equals_a_rewrite_with_plain_functions() -> None:
     torch.testing.assert_close(net(images), expected, rtol=1e-12, atol=1e-12)
 
 
+def test_a_unit_with_its_norms_behind_the_activations_adds_to_an_untouched_skip() -> None:
+    """y = x + bn2(act(conv2(bn1(act(conv1(x)))))): with a branch of zero even negative inputs pass through."""
+    net = CifarResNet(3, 10, depth=8, norm_order="after", activation="tanh").double().eval()
+    unit, maps = net.layer1[0], torch.randn(2, 16, 8, 8, dtype=torch.float64)
+    branch = unit.bn1(unit.conv1(maps).tanh())
+    torch.testing.assert_close(unit(maps), maps + unit.bn2(unit.conv2(branch).tanh()), rtol=1e-12, atol=1e-12)
+    torch.nn.init.zeros_(unit.bn2.weight)
+    assert torch.equal(unit(maps), maps)
+
+
+def test_maxout_of_a_unit_is_the_largest_piece_of_its_branch_on_top_of_the_skip() -> None:
+    net = CifarResNet(3, 10, depth=8, activation="maxout:pieces=3").double().eval()
+    for stage, maps in ((net.layer1, torch.randn(2, 16, 8, 8)), (net.layer2, torch.randn(2, 16, 8, 8))):
+        unit, maps = stage[0], maps.double()
+        branch = unit.bn2(unit.conv2(unit.act1(unit.bn1(unit.conv1(maps)))))
+        largest = branch.unflatten(1, (-1, 3)).amax(2)
+        skip = maps if unit.downsample is None else unit.downsample(maps)
+        torch.testing.assert_close(unit(maps), skip + largest, rtol=1e-12, atol=1e-12)
+
+
+def test_learned_slopes_are_of_one_place_each() -> None:
+    net = CifarResNet(3, 10, depth=8, activation="prelu")
+    slopes = [name for name, parameter in net.named_parameters() if parameter.ndim == 1 and "act" in name]
+    assert slopes == ["act1.weight", *(f"layer{stage}.0.act{i}.weight" for stage in (1, 2, 3) for i in (1, 2))]
+
+
 @pytest.mark.parametrize(("depth", "near"), [(21, "take 20 or 26"), (9, "take 8 or 14"), (55, "take 50 or 56")])
 def test_a_depth_that_is_not_6n_plus_2_is_refused_with_the_nearest(depth: int, near: str) -> None:
     with pytest.raises(OptionInvalid, match=rf"6n \+ 2 .* got {depth}: {near}"):

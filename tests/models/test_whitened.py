@@ -144,6 +144,29 @@ def test_the_number_of_blocks_follows_from_the_image_size(side: int, blocks: int
     assert network(torch.zeros(2, 3, side, side + 3)).shape == (2, 2)
 
 
+def test_with_maxout_the_first_layer_begins_as_a_relu_of_the_whitened_patches() -> None:
+    images = photos(4)
+    plain, wide = whitened((3, 12, 12), 5, width=4), whitened((3, 12, 12), 5, width=4, activation="maxout:pieces=2")
+    for network in (plain, wide):
+        network.start_on(images)
+    with torch.no_grad():
+        torch.testing.assert_close(wide.act(wide.whiten(images)), plain.whiten(images).relu())
+    assert not wide.whiten.weight.requires_grad
+
+
+def test_weight_norm_starts_behind_the_whitening_which_it_leaves_alone() -> None:
+    network, seen = whitened((3, 12, 12), 5, width=4, norm="weight"), []
+    network.start_on(photos())
+    assert "whiten.weight" in dict(network.named_parameters())
+    first = network.blocks[0][0]
+    first.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs))
+    with torch.no_grad():
+        network(photos())
+    variance, mean = torch.var_mean(seen[0], (0, 2, 3), correction=0)
+    torch.testing.assert_close(variance, torch.ones(4), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(mean, torch.zeros(4), rtol=0, atol=1e-3)
+
+
 def test_the_scores_are_scaled() -> None:
     images = photos()
     torch.manual_seed(0)

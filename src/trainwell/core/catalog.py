@@ -128,6 +128,7 @@ class Card:
         """
         faults: list[str] = []
         values: dict[str, Any] = {}
+        given = self._in_todays_words(given)
         for name in (name for name in given if name not in self.options):
             faults.append(f"{self.name} has no option {name!r}{did_you_mean(name, self.options)}")
         for name, option in self.options.items():
@@ -144,6 +145,14 @@ class Card:
         if faults:
             raise OptionInvalid("; ".join(faults))
         return values
+
+    def _in_todays_words(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return options with those that a stored run gives by a name of former times under their own."""
+        options: dict[str, Any] = {}
+        for name, value in given.items():
+            former = self.traits.get("former_options", {}).get(name, ())
+            options |= next((today for old, today in former if old == value), {name: value})
+        return options
 
     def build(self, options: Mapping[str, Any], **facts: Any) -> Any:
         """Call the builder with the facts it needs and the options.

@@ -90,15 +90,23 @@ def read_value(text: str) -> Any:
 
 
 def _write_value(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, (bool, list, tuple, type(None))) else str(value)
+    """Write a value so that `parse` reads it back; a text with commas, such as a choice inside this one, in quotes."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number or (isinstance(value, str) and "," not in value) else json.dumps(value)
+
+
+OPENING = ("=", "[", "{", ",", " ")  # in front of a quote that opens a text; elsewhere it is an apostrophe
 
 
 def _split_options(text: str) -> Iterator[str]:
-    """Split at commas outside brackets: `a=1,b=[1,2]` has two parts."""
-    depth, start = 0, 0
+    """Split at commas outside brackets and quotes: `a=1,b=[1,2],c="3,4"` has three parts."""
+    depth, start, quote = 0, 0, ""
     for position, letter in enumerate(text):
-        depth += (letter in "[{(") - (letter in "]})")
-        if letter == "," and depth == 0:
+        if letter == quote or (not quote and letter in "\"'" and text[position - 1 : position] in OPENING):
+            quote = "" if quote else letter
+        elif not quote:
+            depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0 and not quote:
             yield text[start:position]
             start = position + 1
     if text[start:].strip():

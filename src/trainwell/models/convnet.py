@@ -4,22 +4,25 @@ Source: Simonyan & Zisserman 2015, arXiv:1409.1556 (pairs of 3x3 convolutions be
 Ioffe & Szegedy 2015, arXiv:1502.03167 (batch norm); Lin et al. 2014, arXiv:1312.4400 (global average pooling).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from trainwell.core.members import Activation, Norm
 from trainwell.core.shelves import models
 from trainwell.core.units import Count, ProperFraction
 from trainwell.errors import ModelInvalid
+from trainwell.layers.dropout import dropout_for
+from trainwell.layers.hidden import Hidden, NormOrder
 from trainwell.models.inputs import image_shape, require_images
-from trainwell.models.weights import start_for_relu
+from trainwell.models.weights import start_weights, starter
 
 LEAST_SIDE = 4
 STEM_SIDE = 48  # images above this are halved by strides in the stem: full-size maps would eat most of the time
 
 
 class ConvNet(nn.Module):
-    """Stages of two conv-BN-ReLU layers, max pooling between them, mean over all pixels, one dense layer.
+    """Stages of two conv-norm-activation layers, max pooling between them, mean over all pixels, one dense layer.
 
     Each stage doubles the channels, up to 8x the first. Pooling stops where maps would fall under
     4x4; images over 48 pixels are first subsampled by a strided stem. Built for one image size, it
@@ -27,9 +30,19 @@ class ConvNet(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], num_classes: int, *, width: int = 32, depth: int = 3, dropout: float = 0.0
+        self,
+        input_shape: Sequence[int],
+        num_classes: int,
+        *,
+        width: int = 32,
+        depth: int = 3,
+        activation: str = "relu",
+        norm: str = "batch",
+        norm_order: NormOrder = "before",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.hidden = Hidden(activation, norm, norm_order)
         self.in_channels, *sides = image_shape(input_shape, network="convnet")
         side = min(sides)
         if side < LEAST_SIDE:
@@ -41,19 +54,25 @@ class ConvNet(nn.Module):
         channels = self.in_channels
         self.least_side = 1
         for _ in range(_stem_halvings(side)):
-            blocks.append(_block(channels, width, stride=2))
+            blocks.append(_block(channels, width, self.hidden, stride=2))
             channels, side, self.least_side = width, side // 2, self.least_side * 2
         for stage in range(depth):
             if stage > 0 and side >= 2 * LEAST_SIDE:
                 blocks.append(nn.MaxPool2d(2))
                 side, self.least_side = side // 2, self.least_side * 2
             out_channels = width * min(2**stage, 8)
-            blocks += [_block(channels, out_channels), _block(out_channels, out_channels)]
+            for in_channels in (channels, out_channels):
+                blocks.append(_block(in_channels, out_channels, self.hidden))
             channels = out_channels
         self.body = nn.Sequential(*blocks)
-        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
+        self.dropout = dropout_for(activation, dropout, 0)
         self.fc = nn.Linear(channels, num_classes)
-        start_for_relu(self, head=self.fc)
+        start_weights(self, head=self.fc, hidden=self.hidden)
+
+    @property
+    def start_on(self) -> Callable[[Tensor], object] | None:
+        """What takes first weights from training inputs, where the norm needs some."""
+        return starter(self, self.hidden)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (N, K) scores of images (N, C, H, W)."""
@@ -62,9 +81,10 @@ class ConvNet(nn.Module):
         return scores
 
 
-def _block(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+def _block(in_channels: int, out_channels: int, hidden: Hidden, *, stride: int = 1) -> nn.Sequential:
+    wide = out_channels * hidden.widening
+    convolution = nn.Conv2d(in_channels, wide, 3, stride, padding=1, bias=hidden.needs_bias)
+    return nn.Sequential(convolution, *hidden.behind(out_channels, 2))
 
 
 def _stem_halvings(side: int) -> int:
@@ -83,17 +103,23 @@ def convnet(
     *,
     width: Count = 32,
     depth: Count = 3,
+    activation: Activation = "relu",
+    norm: Norm = "batch",
+    norm_order: NormOrder = "before",
     dropout: ProperFraction = 0.0,
 ) -> ConvNet:
     """Small convolutional network with batch norm; fast on images of 8x8 to 64x64.
 
-    He normal initial weights (fan-in), small Gaussian (0.01) before the scores.
+    Normal initial weights of the activation's gain (He's for ReLU, fan-in), small Gaussian (0.01) before the scores.
 
     Args:
         input_shape: (C, H, W); its smaller side decides how often the maps are halved.
         num_classes: K.
         width: channels of the first stage; each further stage doubles them, up to 8x.
         depth: stages of two convolutions each.
+        activation: of every convolution.
+        norm: of every convolution.
+        norm_order: the norm before or after the activation.
         dropout: share of the pooled features zeroed in training.
 
     Time grows with width squared; a residual network trains better once depth passes about five.
@@ -102,4 +128,13 @@ def convnet(
     >>> convnet((1, 8, 8), 10)(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
     """
-    return ConvNet(input_shape, num_classes, width=width, depth=depth, dropout=dropout)
+    return ConvNet(
+        input_shape,
+        num_classes,
+        width=width,
+        depth=depth,
+        activation=activation,
+        norm=norm,
+        norm_order=norm_order,
+        dropout=dropout,
+    )

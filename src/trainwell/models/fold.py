@@ -7,7 +7,8 @@ front of it:
 
 Which layer stands in front of which norm is not read from names but watched: one pass over an example, in
 which every use of every tensor is counted. A pair is folded only where the norm is all that the layer's output
-and weights are used for.
+and weights are used for; so a norm behind an activation or a pooling stays. Weight norm, whose weights are computed
+from length and direction at every use, is multiplied out first.
 
 Source: Jacob et al. 2018, arXiv:1712.05877, section 3.2 (batch normalization folding).
 """
@@ -21,8 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from trainwell.layers.normalization import BatchNorm1d, BatchNorm2d
+from trainwell.layers.parametrize import remove_weight_norm_
+
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNorm1d, BatchNorm2d)
 
 # Of the largest score, compared in float64: what is left is the rounding of the new weights to their own type, 6e-8 a
 # layer in float32. A norm over channels that never varied scales rounding up without bound, and fails here.
@@ -33,10 +37,10 @@ TOLERANCE = 1e-5
 def fold(model: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
     """Return a copy of a network in evaluation mode with its batch norms folded, and how many were.
 
-    The copy keeps every module but the folded norms, which become `nn.Identity`; the given network stays as it
-    is. Where outputs would differ by more than rounding, or the network uses a norm in another way than by
-    calling it, nothing is folded. A network whose path depends on its input must take on the example the path
-    that it takes on all inputs.
+    The copy keeps every module but the folded norms, which become `nn.Identity`, and its layers with weight norm are
+    plain ones; the given network stays as it is. Where outputs would differ by more than rounding, or the network uses
+    a norm in another way than by calling it, nothing is folded. A network whose path depends on its
+    input must take on the example the path that it takes on all inputs.
 
     Args:
         model: gives (N, K) scores; on any device.
@@ -48,11 +52,12 @@ def fold(model: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
     """
     plain = copy.deepcopy(model).eval()
     folded = copy.deepcopy(plain)
+    removed = remove_weight_norm_(folded)
     pairs = _pairs(folded, example)
     for layer, norm in pairs:
         _fold_into(layer, norm)
     _replace(folded, [norm for _, norm in pairs])
-    if not pairs or not _agree(plain, folded, example):
+    if not (pairs or removed) or not _agree(plain, folded, example):
         return plain, 0
     return folded, len(pairs)
 

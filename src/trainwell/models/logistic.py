@@ -30,7 +30,7 @@ class Logistic(nn.Module):
         return scores
 
 
-@models.card(source="Cox 1958, The regression analysis of binary sequences")
+@models.card(source="Cox 1958, The regression analysis of binary sequences", has_hidden_layers=False)
 def logistic(in_features: int, num_classes: int) -> Logistic:
     """Logistic regression: one linear layer, the baseline every other network must beat.
 
