@@ -23,6 +23,7 @@ from trainwell.train.folder import RunFolder
 from trainwell.train.loop import Loop
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Silence
+from trainwell.train.resolve import count_multiply_adds, probe_interval
 from trainwell.train.tuning import choose_memory
 
 SGD = {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
@@ -30,14 +31,15 @@ OPTIMIZER = "sgd:lr=0.05,momentum=0.9,nesterov=true,weight_decay=0.0005"
 
 
 def make_job(samples: tuple[Tensor, Tensor], values: dict[str, Any], model: nn.Module | None = None) -> Job:
-    """Build a job on samples that are all used for training."""
+    """Build a job on samples that are all used for training, whose probes look as often as in a run of this length."""
     given = {"train": samples, "val": (samples[0][:20], samples[1][:20])}
     plain = {
         "data.source": "given",
         "machine.device": "cpu",
         "machine.threads": torch.get_num_threads(),
-        "machine.probe_every": 128,
+        "machine.probe_every": 1,
         "augmentation": [],
+        "initialization": "as_built",
         "loss": "cross_entropy",
         "optimizer": OPTIMIZER,
         "length.epochs": 10_000,
@@ -48,7 +50,10 @@ def make_job(samples: tuple[Tensor, Tensor], values: dict[str, Any], model: nn.M
         plain["model"] = "given"
     recipe = Recipe().with_values(plain).validate_shelves()
     prepared = prepare(DataSpec(source="given"), seed=0, threads=2, given=given)
-    return build(recipe, prepared, fit_preprocessing(recipe, prepared), given=model)
+    job = build(recipe, prepared, fit_preprocessing(recipe, prepared), given=model)
+    work = count_multiply_adds(job, next(iter(job.loaders.train.epoch(0))))
+    job.probe_every = int(probe_interval(recipe, job, work).value)
+    return job
 
 
 class Ours:

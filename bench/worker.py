@@ -19,6 +19,7 @@ RESNET = {
     "machine.precision": "bfloat16",
     "machine.memory_format": "channels_last",
 }
+NO_PROBES: dict[str, Any] = {"probes": []}
 
 
 def way(net: str, name: str) -> Any:
@@ -28,6 +29,7 @@ def way(net: str, name: str) -> Any:
         features = random_features()
         made = {
             "ours": lambda: Ours(make_job(features, MLP, tiny_mlp())),
+            "ours, no probes": lambda: Ours(make_job(features, MLP | NO_PROBES, tiny_mlp())),
             "hand-tuned": lambda: Tuned(make_job(features, MLP, tiny_mlp())),
             "default": lambda: Default(tiny_mlp(), *features, batch_size=64),
         }
@@ -36,6 +38,7 @@ def way(net: str, name: str) -> Any:
         plain = RESNET | {"machine.memory_format": "contiguous", "machine.precision": "float32"}
         made = {
             "ours": lambda: Ours(make_job(images, RESNET)),
+            "ours, no probes": lambda: Ours(make_job(images, RESNET | NO_PROBES)),
             "hand-tuned": lambda: Tuned(make_job(images, RESNET)),
             "hand-tuned, own input": lambda: OwnInput(make_job(images, RESNET), images, 128),
             "default": lambda: Default(make_job(images, plain).model, images[0].float() / 255, images[1], 128),

@@ -27,7 +27,7 @@ FLOORS = {
     "metrics": 1,
     "pictures": 1,
     "schedules": 1,
-    "regularization": 1,
+    "regularization": 2,
     "probes": 2,
     "classifier": 3,
     "train": 4,

@@ -207,9 +207,11 @@ def features(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     [
         (np.arange(60) % 2 - 1, "y must be class ids from 0, got 30 negative ones (first: row 0 is -1)"),
         (np.where(np.arange(60) == 7, np.nan, 0.0), "y holds NaN or Inf in 1 of 60 rows (first: 7)"),
-        (np.arange(60) / 2, "y holds fractions in 30 of 60 rows"),
+        (np.where(np.arange(60) == 7, 0.5, np.arange(60) % 2), "y holds fractions in 1 of 60 rows"),
+        (np.full(60, 2.5), "y is the same number in all 42 training samples, so there is nothing to learn"),
         (np.arange(59) % 2, "x holds 60 samples and y holds 59 labels"),
-        (np.ones((60, 3)), "y must be (N,) class ids or (N, K) one-hot rows"),
+        (np.full((60, 3), 1 / 3), "y must be (N,) class ids or (N, K) one-hot rows"),
+        (np.ones((60, 3)), "the labels 0, 1, 2 are each true of all 42 training samples or of none"),
     ],
 )
 def test_labels_out_of_range_or_nan(refused: Refused, labels: np.ndarray, words: str) -> None:

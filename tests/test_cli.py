@@ -74,7 +74,8 @@ def test_fit_prints_choices_epochs_and_accuracies(trainwell: Command) -> None:
 def test_fit_answers_in_json(trainwell: Command) -> None:
     said = trainwell("fit", *QUICK, "--epochs", 1, "--out", "run", "--json")
     assert said.json.keys() == {
-        "run", "val_accuracy", "test_accuracy", "seconds", "epochs", "recipe", "report", "metrics",
+        "run", "task", "val_score", "test_score", "val_accuracy", "test_accuracy", "seconds", "epochs", "recipe",
+        "report", "metrics",
     }  # fmt: skip
     assert said.json["run"] == "run"
     assert said.json["epochs"] == 1

@@ -178,7 +178,7 @@ def test_a_run_stopped_while_it_decodes_says_how_to_go_on(tmp_path: Path) -> Non
 
 
 REPORT = EpochReport(
-    epoch=1, epochs=10, loss=2.1874, train_accuracy=0.3076, val_loss=2.1, val_accuracy=0.306, lr=0.003,
+    epoch=1, epochs=10, loss=2.1874, train_score=0.3076, val_loss=2.1, val_score=0.306, lr=0.003,
     images_per_second=5120.4, seconds=1.5,
 )  # fmt: skip
 
@@ -195,7 +195,7 @@ def test_a_plain_reporter_prints_one_line_an_epoch(capsys: pytest.CaptureFixture
 
 
 def test_an_epoch_without_val_has_no_val_in_its_line() -> None:
-    without = EpochReport(**{**vars(REPORT), "val_loss": None, "val_accuracy": None})
+    without = EpochReport(**{**vars(REPORT), "val_loss": None, "val_score": None})
     assert str(without) == "epoch 1/10: loss 2.187, train 0.308, lr 3.0e-03"
 
 

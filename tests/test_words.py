@@ -85,7 +85,10 @@ def test_the_end_of_a_resumed_run_says_whose_seconds_they_are(monkeypatch: pytes
 def test_files_are_offered_only_to_a_classifier_that_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with(None, monkeypatch)
     monkeypatch.setattr(tw.Run, "takes_files", False)
+    monkeypatch.setattr(tw.Run, "takes_tables", False)
     assert list(closing(run))[-1] == "next      trainwell evaluate 'runs/my run' SOURCE"
+    monkeypatch.setattr(tw.Run, "takes_tables", True)
+    assert list(closing(run))[-1].startswith("next      trainwell predict 'runs/my run' TABLE.csv    ")
 
 
 def data(**values: Any) -> dict[str, Any]:

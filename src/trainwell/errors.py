@@ -11,6 +11,7 @@
     │   ├── ModelInvalid              the user's network cannot be built or answers wrongly
     │   └── RunInvalid                a run folder is missing, taken, unreadable or not writable
     │       └── ClassifierMismatch    a classifier does not answer here as it did where it was made
+    ├── NotExamined                   a probe cannot look at a network: said, and training goes on
     ├── RunDamaged                    stored files of a run fail their checksum: exit code 2
     └── RunFailed                     the run itself failed: exit code 3
         ├── NonFinite                 NaN or Inf appeared; the weights were rolled back
@@ -84,6 +85,10 @@ class ClassifierMismatch(RunInvalid):
     def __init__(self, message: str, step: str) -> None:
         self.step = step
         super().__init__(message)
+
+
+class NotExamined(TrainwellError):
+    """A probe cannot look at this network or batch; whoever called it says so and goes on."""
 
 
 class RunDamaged(TrainwellError):

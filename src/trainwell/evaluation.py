@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
-from trainwell.classifier import Classifier, Predictions
+from trainwell.classifier import AnyPredictions, Classifier, NumberPredictions
+from trainwell.classifier.labels import THRESHOLD
 from trainwell.core.machine import available_cores
 from trainwell.data.digests import hash_files, hash_rows
 from trainwell.data.samples import Samples, first_rows
 from trainwell.data.stream import StreamStore
 from trainwell.errors import DataInvalid, did_you_mean
-from trainwell.metrics import Metrics, measure
+from trainwell.metrics import AnyMetrics, measure_task
 
 Part = Literal["auto", "all", "train", "val", "test"]
 SEEN = {
@@ -35,18 +36,18 @@ class Evaluated:
     Attributes:
         metrics: every metric with its interval.
         predictions: of every sample, in the order of the source.
-        targets: (N,) int64 class ids, in the classifier's order of classes.
+        targets: (N,) int64 class ids in the classifier's order of classes; (N, M) numbers, or (N, K) labels.
         notes: what a reader must know: which part was taken, classes without samples, samples seen before;
             what the numbers themselves need is in `metrics.notes`.
     """
 
-    metrics: Metrics
-    predictions: Predictions
+    metrics: AnyMetrics
+    predictions: AnyPredictions
     targets: np.ndarray
     notes: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"Evaluated(accuracy={self.metrics.accuracy}, count={self.metrics.count})"
+        return f"Evaluated({named_score(self.metrics)}, count={self.metrics.count})"
 
     def _repr_html_(self) -> str:
         return self.metrics._repr_html_()
@@ -72,15 +73,46 @@ def evaluate_samples(
         DataInvalid: the source has classes that the classifier does not know, or no samples in the part asked for.
         FilesInvalid: files that cannot be used, all of them at once.
     """
-    samples, notes = _take_part(samples, part)
-    targets = _targets(samples, classifier.classes)
-    predictions = _predict(classifier, samples)
+    samples, notes = _take_part(_with_columns(samples, classifier), part)
+    if classifier.task == "classes":
+        targets = _targets(samples, classifier.classes)
+    else:
+        targets, said = _columns(samples, classifier)
+        notes += said
+    answers, predictions = _predict(classifier, samples)
     notes += [*samples.notes, *_other_scale(classifier, samples), *_seen_before(samples, known)]
     absent = [name for label, name in enumerate(classifier.classes) if not (targets == label).any()]
-    if absent:
+    if absent and classifier.task == "classes":
         notes.append(f"there are no samples of {first_rows(absent)}")
-    metrics = measure(predictions.probabilities, targets, classifier.classes)
+    metrics = measure_task(classifier.task, answers, targets, classifier.classes)
     return Evaluated(metrics, predictions, targets, tuple(notes))
+
+
+def _with_columns(samples: Samples, classifier: Classifier) -> Samples:
+    """Return samples whose features are the classifier's, in its order, where both have names for them."""
+    wanted, found = classifier.contract.columns, samples.columns
+    if not wanted or not found or wanted == found:
+        return samples
+    missing = [column for column in wanted if column not in found]
+    if missing:
+        raise DataInvalid(
+            f"the source has no column {first_rows(map(repr, missing))} among its features"
+            f" {first_rows(found, limit=20)}, and the network was trained on it: add or rename the columns"
+        )
+    assert samples.arrays is not None
+    places = [found.index(column) for column in wanted]
+    return replace(samples, arrays=samples.arrays[:, places].contiguous(), columns=wanted)
+
+
+def named_score(metrics: AnyMetrics) -> str:
+    """Return the score of a task with its interval.
+
+    >>> from trainwell.metrics import measure_numbers
+    >>> named_score(measure_numbers([1.0, 2.0], [1.0, 2.0], ["y"]))
+    'r2=1.0000 (1.0000 to 1.0000)'
+    """
+    name = next(name for name in ("accuracy", "r2", "exact_match") if hasattr(metrics, name))
+    return f"{name}={getattr(metrics, name)}"
 
 
 def _take_part(samples: Samples, part: Part) -> tuple[Samples, list[str]]:
@@ -120,17 +152,47 @@ def _targets(samples: Samples, classes: Sequence[str]) -> np.ndarray:
     return labels
 
 
-def _predict(classifier: Classifier, samples: Samples) -> Predictions:
+def _columns(samples: Samples, classifier: Classifier) -> tuple[np.ndarray, list[str]]:
+    """Return numbers or labels in the classifier's order, found by name, or by place where one side has no names."""
+    if samples.task != classifier.task:
+        raise DataInvalid(f"the source has {samples.task}, and this network answers {classifier.task}")
+    ours, theirs = classifier.classes, samples.classes
+    notes, order = [], list(range(len(ours)))
+    if set(theirs) == set(ours):
+        order = [theirs.index(name) for name in ours]
+    elif len(theirs) == len(ours) and (len(ours) == 1 or _unnamed(ours) or _unnamed(theirs)):
+        notes = [f"{first_rows(theirs)} of the source is taken for {first_rows(ours)} of the network"]
+    else:
+        raise DataInvalid(
+            f"the source has the {samples.task} {first_rows(theirs, limit=20)}, and this network answers"
+            f" {first_rows(ours, limit=20)}: name the same columns with label=[…]"
+        )
+    return samples.labels[:, order], notes
+
+
+def _unnamed(names: Sequence[str]) -> bool:
+    """Whether numbers or labels came from an array, which has no names for its columns."""
+    return tuple(names) == tuple(str(column) for column in range(len(names)))
+
+
+def _predict(classifier: Classifier, samples: Samples) -> tuple[np.ndarray, AnyPredictions]:
+    """Return the answers as an array, and in the form of the task."""
     if samples.dataset is None:
         if samples.files is not None:
-            return classifier.predict(list(samples.files))
-        assert samples.arrays is not None
-        return classifier.predict_levels(samples.arrays.numpy())
+            found = classifier.predict(list(samples.files))
+        else:
+            assert samples.arrays is not None
+            found = classifier.predict_levels(samples.arrays.numpy())
+        return _array_of(found), found
     store = StreamStore(samples.dataset, torch.from_numpy(samples.labels), torch.arange(len(samples)), seed=0)
     pieces = torch.arange(len(samples)).split(STREAMED_AT_ONCE)
-    parts = [classifier.predict_levels(store.gather(piece).inputs).probabilities for piece in pieces]
-    names = tuple(samples.name(row) for row in range(len(samples)))
-    return Predictions(np.concatenate(parts), classifier.classes, names)
+    parts = [_array_of(classifier.predict_levels(store.gather(piece).inputs)) for piece in pieces]
+    names, answers = tuple(samples.name(row) for row in range(len(samples))), np.concatenate(parts)
+    return answers, classifier.told(answers, names, THRESHOLD if classifier.task == "labels" else 0.0)
+
+
+def _array_of(found: AnyPredictions) -> np.ndarray:
+    return found.numbers if isinstance(found, NumberPredictions) else found.probabilities
 
 
 def _other_scale(classifier: Classifier, samples: Samples) -> list[str]:

@@ -33,9 +33,12 @@ from trainwell.train.run import Given, Run
 
 WORDS = {
     "model": "model",
+    "init": "initialization",
     "optimizer": "optimizer",
     "schedule": "schedule",
     "loss": "loss",
+    "penalties": "penalties",
+    "task": "data.task",
     "augmentation": "augmentation",
     "preprocessing": "preprocessing",
     "probes": "probes",
@@ -73,10 +76,11 @@ def fit(
         reporter: who shows it; by default the terminal.
         set: dotted recipe paths and values, `{"optimizer.lr": 0.1}`.
         with_files: files of your own shelf members.
-        **words: `model`, `optimizer`, `schedule`, `loss`, `augmentation`, `preprocessing`, `probes`,
-            `epochs`, `minutes`, `batch_size`, `image_size`, `skip_bad`, `device`, `deterministic`,
-            `seed`: the same words and values as on the command line; `model` may be an `nn.Module`,
-            `optimizer` and the others `"NAME:key=value"`.
+        **words: `task`, `model`, `init`, `optimizer`, `schedule`, `loss`, `penalties`, `augmentation`,
+            `preprocessing`, `probes`, `epochs`, `minutes`, `batch_size`, `image_size`, `skip_bad`,
+            `device`, `deterministic`, `seed`: the same words and values as on the command line; `model` may be
+            an `nn.Module`, `optimizer` and the others `"NAME:key=value"`. `init` sets the weights of such a module too,
+            in place, as training does; left out, it begins as it is.
 
     Raises:
         UserError: something given cannot be used; nothing was trained and nothing is left behind.
@@ -195,7 +199,9 @@ def evaluate(
     classifier = load(run, model=model, device=device)
     data, values = _source(source, has_recipe=False)
     section = Recipe().with_values(values).data
-    spec = DataSpec(source=section.source.name, options=section.source.options, location=section.location)
+    spec = DataSpec(
+        source=section.source.name, options=section.source.options, location=section.location, task=classifier.task
+    )
     samples = find(spec, data, budget=choose_budget("auto")[0])
     return evaluate_samples(classifier, samples, part=split, known=_known_to(Path(run)))
 
@@ -263,7 +269,7 @@ def _values(words: Mapping[str, Any], given_model: nn.Module | None) -> dict[str
     values = {WORDS[word]: value for word, value in words.items() if value is not None}
     if given_model is not None:
         values["model"] = "given"
-    for path in ("augmentation", "probes"):
+    for path in ("augmentation", "penalties", "probes"):
         if isinstance(values.get(path), str):
             values[path] = [values[path]]
     if values.get("augmentation") == ["auto"]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from trainwell.train.reporter import EpochReport, Reporter, StartReport, StepReport
+from trainwell.train.reporter import EpochReport, Reporter, StartReport, StepReport, named
 from trainwell.words import opening
 
 SHOWN_EPOCHS = 10
@@ -50,7 +50,7 @@ def _print(text: str) -> None:
 
 
 class LiveReporter:
-    """A progress line with loss, accuracy, images per second and time left, and a line for each epoch."""
+    """A progress line with loss, score, images per second and time left, and a line for each epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -62,7 +62,7 @@ class LiveReporter:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._accuracy = ""
+        self._score = ""
 
     def start(self, report: StartReport) -> None:
         """Print what was found and decided."""
@@ -75,19 +75,19 @@ class LiveReporter:
 
     def step(self, report: StepReport) -> None:
         """Move the live line."""
-        accuracy = self._accuracy or f"train {report.train_accuracy:.3f}, "
+        score = self._score or f"train {report.train_score:.3f}, "
         words = (
-            f"loss {report.loss:.3f}, {accuracy}{report.images_per_second:,.0f} images/s,"
+            f"loss {report.loss:.3f}, {named(report.score)}{score}{report.images_per_second:,.0f} images/s,"
             f" {clock(report.seconds_left)} left"
         )
         self._show(f"epoch {report.epoch}/{report.epochs}", report.step, report.total_steps, words, key="train")
 
     def epoch(self, report: EpochReport) -> None:
-        """Print the line of an epoch that is shown above the live line, which shows its accuracy from then on."""
+        """Print the line of an epoch that is shown above the live line, which shows its score from then on."""
         if is_shown(report):
             self.say(f"{report}, {report.images_per_second:,.0f} images/s")
-        is_validated = report.val_accuracy is not None
-        self._accuracy = f"val {report.val_accuracy:.3f}, " if is_validated else f"train {report.train_accuracy:.3f}, "
+        is_validated = report.val_score is not None
+        self._score = f"val {report.val_score:.3f}, " if is_validated else f"train {report.train_score:.3f}, "
         if report.epoch == report.epochs:
             self.close()
 

@@ -8,7 +8,12 @@ from trainwell.core.choice import Choice
 from trainwell.core.recipe import Recipe, decided
 from trainwell.core.shelves import SHELVES
 from trainwell.core.stats import Interval
-from trainwell.metrics import Metrics
+from trainwell.core.task import TASKS
+from trainwell.data.samples import first_rows
+from trainwell.metrics import LabelMetrics, Metrics, NumberMetrics
+from trainwell.metrics.numbers import rounded
+from trainwell.metrics.words import any_number, percent
+from trainwell.train.evaluate import Evaluation
 from trainwell.train.folder import RunFolder
 from trainwell.train.reporter import StartReport
 from trainwell.train.run import Run
@@ -61,7 +66,10 @@ def describe_data(data: Mapping[str, Any]) -> str:
     else:
         what = f"{total:,} samples of {_counted(shape[0], 'feature')}"
     splits = ", ".join(f"{count:,} {name}" for name, count in samples.items())
-    return f"{what} in {len(data['classes'])} classes{_balance(data['counts'])}: {splits}"
+    names, task = data["classes"], data.get("task", "classes")
+    if task == "classes":
+        return f"{what} in {len(names)} classes{_balance(data['counts'])}: {splits}"
+    return f"{what} with {_counted(len(names), TASKS[task].output)} to be answered ({first_rows(names)}): {splits}"
 
 
 def _balance(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -105,23 +113,50 @@ def _plain(value: object) -> object:
 
 def closing(run: Run) -> Iterator[str]:
     """Say how good the classifier is, how sure that is, how long it took, where the page is, and what to do next."""
-    metrics = run.metrics
+    metrics, measured = run.metrics, "val" if run.test is None else "test"
     for split, found in (("test", run.test), ("val", run.val)):
         if found is not None:
             unseen = "never trained or chosen on" if split == "test" else "not trained on"
             where = f"{_counted(found.count, 'sample')} {unseen}"
             where += f", looked at {run.looks} times" if split == "test" and run.looks > 1 else ""
-            yield _line(split, f"{100 * found.accuracy:.2f} % right ({_between(found.interval)}), {where}")
+            yield _line(split, f"{_score(run, found, is_measured=split == measured)}, {where}")
     if run.test is None and run.val is None:
         yield _line("test", "nothing was held out, so nobody knows how good it is: bring a val or a test split")
-    if metrics is not None:
+    if isinstance(metrics, Metrics):
         yield from _weakest(metrics)
+    elif isinstance(metrics, NumberMetrics):
+        yield from _errors(metrics)
+    elif isinstance(metrics, LabelMetrics):
+        yield _line("labels", f"micro F1 {percent(metrics.micro_f1)}, {percent(metrics.hamming_loss)} of all wrong")
     path = shlex.quote(str(run.path))
     yield _line("took", f"{_seconds(run.seconds)} {_what_took(run)}")
     page = RunFolder(run.path).report
     yield _line("report", str(page) if page.exists() else f"none yet: trainwell report {path} writes it")
-    predict = f"trainwell predict {path} FILES…    " if run.takes_files else ""
+    asked = "FILES…" if run.takes_files else "TABLE.csv" if run.takes_tables else ""
+    predict = f"trainwell predict {path} {asked}    " if asked else ""
     yield _line("next", f"{predict}trainwell evaluate {path} SOURCE")
+
+
+def _score(run: Run, found: Evaluation, *, is_measured: bool) -> str:
+    """Say the score of the task on a split; `is_measured` is whether the metrics of the run are of this split."""
+    if run.task == "classes":
+        return f"{100 * found.accuracy:.2f} % right ({_between(found.interval)})"
+    if run.task == "labels":
+        return f"{100 * found.score:.2f} % with every label right ({_between(found.interval)})"
+    sure = ""
+    if is_measured and isinstance(run.metrics, NumberMetrics) and run.metrics.r2.is_defined:
+        sure = f"95 % interval {run.metrics.r2.low:.4f} to {run.metrics.r2.high:.4f}; "
+    return f"R² {found.score:.4f} ({sure}1 is perfect, 0 is always saying the mean)"
+
+
+def _errors(metrics: NumberMetrics) -> Iterator[str]:
+    """Say how far numbers are off, the worst explained first."""
+    ordered = sorted(metrics.per_number, key=lambda one: one.r2.value if one.r2.is_defined else 1.0)
+    for one in ordered[:WEAKEST]:
+        words = (
+            f"{one.name} is off by {rounded(one.rmse)} (RMSE, 95 % interval), by {any_number(one.mae.value)} on average"
+        )
+        yield _line("error", f"{words}; always saying the mean is off by {any_number(one.deviation)}")
 
 
 def _what_took(run: Run) -> str:

@@ -87,7 +87,7 @@ def test_a_table_that_was_there_stays_whole_where_the_new_one_fails(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainwell.classifier.predictions.os.replace", full)
+    monkeypatch.setattr("trainwell.classifier.tables.os.replace", full)
     with pytest.raises(OptionInvalid, match="No space left on device"):
         answers.to_csv(tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "old"

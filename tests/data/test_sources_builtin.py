@@ -113,3 +113,21 @@ def test_no_straight_line_tells_the_classes_apart(kind: str) -> None:
     weights = torch.linalg.lstsq(design, torch.from_numpy(2.0 * y - 1).unsqueeze(1)).solution
     accuracy = ((design @ weights).squeeze(1).numpy() > 0) == (y == 1)
     assert accuracy.mean() < 0.7
+
+
+@pytest.mark.parametrize("kind", ["plane", "gauss"])
+def test_points_with_numbers_have_those_of_their_formula(kind: str) -> None:
+    samples = sources.build("points", {"kind": kind, "samples": 300, "noise": 0.0})
+    assert samples.task == "numbers"
+    assert samples.arrays is not None
+    x, y = samples.arrays.double().numpy().T
+    assert max(abs(x).max(), abs(y).max()) <= 6
+    if kind == "plane":
+        expected = (x + y) / 10
+    else:
+        tops = [(-4, 2.5, 1), (0, 2.5, -1), (4, 2.5, 1), (-4, -2.5, -1), (0, -2.5, 1), (4, -2.5, -1)]
+        heights = np.array([sign * np.clip(1 - np.hypot(x - a, y - b) / 2, 0, 1) for a, b, sign in tops])
+        expected = heights[abs(heights).argmax(0), np.arange(300)]
+        assert (expected > 0.5).any()
+        assert (expected < -0.5).any()
+    np.testing.assert_allclose(samples.labels[:, 0], expected, atol=1e-6)

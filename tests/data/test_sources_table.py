@@ -11,6 +11,7 @@ from PIL import Image
 from trainwell.core.shelves import sources
 from trainwell.data.prepare import DataSpec, prepare
 from trainwell.data.samples import Samples
+from trainwell.data.sources.table import read_features
 from trainwell.errors import DataInvalid
 
 
@@ -74,7 +75,7 @@ def test_without_paths_the_other_columns_are_features(tmp_path: Path) -> None:
         ("path,label\n,cat\n2.png,dog\n", {}, "column 'path' is empty in 1 rows (lines 2)"),
         ("path,label\n1.png,1\n2.png,nan\n", {}, "column 'label' has no label (NaN) in 1 rows (lines 3)"),
         ("path,label\n1.png,0\n2.png,-1\n", {}, "must be class ids from 0, got 1 negative ones"),
-        ("path,label\n1.png,0.5\n2.png,1\n", {}, "holds fractions in 1 of 2 rows"),
+        ("path,label\n1.png,0.5\n2.png,1\n3.png,1\n4.png,0\n5.png,1\n", {}, "holds fractions in 1 of 5 rows"),
         ("path,label,split\n1.png,a,trian\n", {}, "train, val, test or empty, got 'trian': did you mean 'train'"),
         ("path,path,label\n1.png,2.png,a\n", {}, "several columns called 'path'"),
         ("a,b,label\n1,x,0\n", {}, "line 2: column 'b' holds 'x', where a finite number is needed"),
@@ -106,3 +107,65 @@ def test_files_that_are_missing_are_named_at_once(tmp_path: Path) -> None:
     spec = DataSpec(source="table", location=str(tmp_path / "t.csv"))
     with pytest.raises(DataInvalid, match=r"2 of 8 image files .*: 2.png cannot be read .*; 5.png cannot be read"):
         prepare(spec, seed=0, threads=1)
+
+
+HOUSES = "area,rooms,price\n" + "".join(f"{n},{n % 4},{n * 2.5}\n" for n in range(1, 41))
+
+
+def test_a_column_of_fractions_is_to_be_predicted(tmp_path: Path) -> None:
+    samples = read(tmp_path, HOUSES, label="price")
+    assert samples.task == "numbers"
+    assert samples.classes == ("price",)
+    assert samples.columns == ("area", "rooms")
+    assert samples.labels[:2].tolist() == [[2.5], [5.0]]
+    assert "column 'price' of table.csv holds fractions, such as 2.5" in samples.reason
+
+
+def test_whole_numbers_are_classes_unless_the_task_says_otherwise(tmp_path: Path) -> None:
+    assert read(tmp_path, HOUSES, label="rooms").classes == ("0", "1", "2", "3")
+    samples = read(tmp_path, HOUSES, label="rooms", task="numbers")
+    assert (samples.task, samples.classes) == ("numbers", ("rooms",))
+
+
+def test_several_columns_are_several_numbers_or_labels(tmp_path: Path) -> None:
+    samples = read(tmp_path, HOUSES, label=["price", "area"])
+    assert (samples.task, samples.classes, samples.labels.shape) == ("numbers", ("price", "area"), (40, 2))
+    assert samples.columns == ("rooms",)
+    text = "x,sun,rain\n" + "".join(f"{n},{n % 2},{'True' if n % 3 else 'false'}\n" for n in range(1, 9))
+    samples = read(tmp_path, text, label=["sun", "rain"])
+    assert (samples.task, samples.classes) == ("labels", ("sun", "rain"))
+    assert samples.labels[:3].tolist() == [[1, 1], [0, 1], [1, 0]]
+    assert samples.answer(2) == "sun"
+
+
+def test_images_of_a_table_may_have_numbers(tmp_path: Path) -> None:
+    samples = read(tmp_path, "path,label\n1.png,0.5\n2.png,1.25\n")
+    assert samples.task == "numbers"
+    assert samples.files is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"label": ["price", "price"]}, "column 'price' is named twice as a label"),
+        ({"label": ["price", "prise"]}, "has no column 'prise' for the label: did you mean 'price'?"),
+        ({"label": "rooms", "task": "labels"}, "must hold 0 or 1 for each label, got [2]"),
+        ({"label": "price", "task": "classes"}, "say task=numbers to learn numbers"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataInvalid) as caught:
+        read(tmp_path, HOUSES, **options)
+    assert words in str(caught.value)
+
+
+def test_a_cell_that_is_no_number_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match="line 3: column 'price' holds 'cheap', where a number is needed"):
+        read(tmp_path, "area,price\n1,2.5\n2,cheap\n", label="price", task="numbers")
+
+
+def test_features_are_found_by_name_in_any_order(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("rooms,extra,area\n1,x,30\n2,y,40\n")
+    assert read_features(tmp_path / "new.csv", ("area", "rooms")).tolist() == [[30, 1], [40, 2]]
+    with pytest.raises(DataInvalid, match="has no column 'age', and the network was trained on area, age"):
+        read_features(tmp_path / "new.csv", ("area", "age"))

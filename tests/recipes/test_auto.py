@@ -28,7 +28,8 @@ from trainwell.recipes.work import Work
 
 Prepare = Callable[..., Prepared]
 Images = Callable[..., tuple[np.ndarray, np.ndarray]]
-DECIDED_HERE = (*(set(MEMBER_FIELDS) - {"probes"}), "batch.size", "length.epochs", "regularization.class_weights")
+MEMBERS = set(MEMBER_FIELDS) - {"probes", "penalties"}
+DECIDED_HERE = (*MEMBERS, "batch.size", "length.epochs", "regularization.class_weights")
 NO_CHANGES: dict[str, Any] = {"augmentation": []}  # the probe takes a second, and is tested by itself
 
 

@@ -23,6 +23,15 @@ MEASURES = (
     Measure("lr", "per step", "learning rate of the last step"),
     Measure("layer/dead", "share of 1", "share of units that never fire"),
 )
+LOOKED_AT = {
+    "activation/mean": "units of the activation",
+    "activation/std": "units of the activation",
+    "activation/quantile": "units of the activation",
+    "activation/dead": "share of 1",
+    "activation/saturated": "share of 1",
+    "gradient/norm": "nats per unit of weight",
+    "update/ratio": "share of 1 per step",
+}
 
 
 class Writer:
@@ -78,6 +87,23 @@ class Writer:
         record.append(extra)
         record.close()
         timing.close()
+        return self
+
+    def look(self, layers: Sequence[str], *, steps: Sequence[int] = (0, 1, 2, 4, 8, 16), dead: float = 0.1) -> "Writer":
+        """Write what probes read off some layers; the last one hands on scores."""
+        record = Record(self.folder.record)
+        record.define(Measure(name, unit, f"{name} of a layer") for name, unit in LOOKED_AT.items())
+        for step in steps:
+            record.append([Reading(step, "gradient/norm", 1.0)])
+            for number, layer in enumerate(layers):
+                numbers = {"mean": 0.4, "std": 1.0 + number}
+                numbers |= {"dead": dead, "saturated": 0.02 * step / 16} if layer != layers[-1] else {}
+                record.append(Reading(step, f"activation/{name}", value, layer) for name, value in numbers.items())
+                shares = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+                record.append(Reading(step, "activation/quantile", 3 * s, f"{layer}@{s:g}") for s in shares)
+                record.append([Reading(step, "gradient/norm", 0.5**number, layer)])
+                record.append([Reading(step, "update/ratio", 1e-3 * (step + 1) / (number + 1), layer)])
+        record.close()
         return self
 
     def keep_samples(self) -> "Writer":

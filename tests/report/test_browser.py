@@ -76,6 +76,19 @@ def test_hostile_class_names_run_nothing_in_the_browser(browser: str, writer: An
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("layers", "width", "is_dark"), [(3, 390, False), (7, 1280, True), (100, 390, True)])
+def test_the_layers_are_drawn_in_every_form(
+    browser: str, writer: Any, tmp_path: Path, layers: int, width: int, is_dark: bool
+) -> None:
+    names = [f"blocks.{number}.convolution" for number in range(layers)]
+    made = writer().begin().learn().look(names).keep_samples().finish()
+    found = visit(browser, write_report(made.folder.path), tmp_path, width=width, is_dark=is_dark)
+    assert found["troubles"] == []
+    assert int(found["drawn"]) >= CHARTS + 7
+    assert found["overflow"] <= 0, "the page scrolls sideways"
+
+
+@pytest.mark.slow
 def test_a_run_that_died_opens_without_an_error(browser: str, writer: Any, tmp_path: Path) -> None:
     made = writer().begin().learn(epochs=1)
     assert visit(browser, write_report(made.folder.path), tmp_path, width=390)["troubles"] == []

@@ -17,8 +17,9 @@ from trainwell.core.record import read_readings
 from trainwell.core.state import State
 from trainwell.data.prepare import DataSpec, prepare
 from trainwell.models.whitened import PATCH, SHIFT_LR_FACTOR, WHITENING_FLOOR
-from trainwell.train.build import _start_on_data, fit_preprocessing
+from trainwell.train.build import fit_preprocessing
 from trainwell.train.reporter import Silence
+from trainwell.train.starting import start_on_data
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 10, 10, 3)).astype(np.uint8)
 IMAGES[..., 1] = IMAGES[..., 0] // 2 + IMAGES[..., 1] // 4  # channels that go together: there is something to whiten
@@ -104,7 +105,7 @@ def test_first_weights_of_large_images_do_not_fill_the_memory(
         def __call__(self, batch: Batch, epoch: int) -> Batch:
             return batch
 
-    _start_on_data(Starts(), cast(Any, data), cast(Any, Pipe()), seed=0)
+    start_on_data(Starts(), cast(Any, data), cast(Any, Pipe()), seed=0)
     assert asked == [count]
 
 

@@ -138,7 +138,7 @@ def test_weight_decay_can_be_set_after_it_was_zero(train: Train) -> None:
 
 
 def test_batch_norm_bears_accumulation(tmp_path: Path) -> None:
-    tw.fit("points:samples=100", model="mlp:batch_norm=true", epochs=1, batch_size=10, out=tmp_path / "run",
+    tw.fit("points:samples=100", model="mlp:norm=batch", epochs=1, batch_size=10, out=tmp_path / "run",
            set={**ONE, "batch.accumulate": 4}, **QUIET)  # fmt: skip
 
 

@@ -77,5 +77,5 @@ def test_a_notebook_shows_the_run_as_a_table_with_every_name_escaped(train: Trai
 def test_the_metrics_are_measured_once(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train("run")
     first = run.metrics
-    monkeypatch.setattr("trainwell.train.run.measure", None)
+    monkeypatch.setattr("trainwell.train.run.measure_task", None)
     assert run.metrics is first

@@ -18,6 +18,7 @@ from trainwell.classifier.contract import Contract
 from trainwell.classifier.reading import Source
 from trainwell.data.badfiles import READ_SUFFIXES, is_image_name
 from trainwell.data.samples import first_rows
+from trainwell.data.sources.table import is_table, read_features
 from trainwell.errors import DataInvalid, ShapeError
 
 TAKEN = "a path, a folder, bytes, a Pillow image, an array, or a list of these"
@@ -40,6 +41,8 @@ def read_inputs_of(inputs: object, contract: Contract) -> list[Source] | Tensor:
     items = list(inputs)
     if not items:
         raise DataInvalid(f"there is nothing to answer for, the list is empty: give {TAKEN}")
+    if contract.columns and all(isinstance(item, str | os.PathLike) and is_table(Path(item)) for item in items):
+        return torch.from_numpy(np.concatenate([read_features(Path(item), contract.columns) for item in items]))
     if not contract.takes_files:
         return _read_array(_stacked(items, contract), contract)
     return [source for place, item in enumerate(items) for source in _sources(place, item, contract)]
@@ -65,10 +68,11 @@ def _owned(pixels: np.ndarray) -> np.ndarray:
 def _stacked(items: Sequence[object], contract: Contract) -> np.ndarray | Tensor:
     """Return samples that were given one by one as one array."""
     shape = f"(N, {', '.join(map(str, contract.input_shape))})"
+    table = ", or a .csv table with the columns of the training table" if contract.columns else ""
     if any(isinstance(item, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) for item in items):
         raise DataInvalid(
             f"this classifier was trained on {'arrays of floats' if contract.takes_images else 'features'}, so how a"
-            f" file becomes a sample is not known: give an array of shape {shape}"
+            f" file becomes a sample is not known: give an array of shape {shape}{table}"
         )
     if isinstance(items[0], Tensor):
         items = [item.detach().cpu().numpy() if isinstance(item, Tensor) else item for item in items]

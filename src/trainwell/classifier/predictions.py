@@ -1,22 +1,17 @@
 """What a classifier said of some inputs: class, confidence and all probabilities, as text, table or page."""
 
-import csv
 import html
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trainwell.classifier.tables import SHOWN, as_cell, as_page, listed, write_table
 from trainwell.data.decode import BadFile
-from trainwell.errors import OptionInvalid
 
 DONT_KNOW = "don't know"
-SHOWN = 20
-SHOWN_BAD = 5  # files that were left out; all of them are in `skipped`
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell of a spreadsheet begins with that is computed, not shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,22 +112,16 @@ class Predictions:
         Raises:
             OptionInvalid: the file cannot be written.
         """
-        path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-        try:
-            # Names on disk need not be UTF-8; their bytes go out as they came in.
-            with open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(["input", "label", "confidence", *(f"p({name})" for name in self.classes)])
-                for one in self:
-                    shares = [f"{value:.6g}" for value in one.probabilities.tolist()]
-                    writer.writerow([_as_text(one.name), _as_text(one.label or ""), f"{one.confidence:.6g}", *shares])
-            os.replace(aside, path)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            _remove(aside)
-            raise _no_table(path, reason) from None
-        return path
+        rows = (
+            [
+                one.name,
+                one.label or "",
+                f"{one.confidence:.6g}",
+                *(f"{value:.6g}" for value in one.probabilities.tolist()),
+            ]
+            for one in self
+        )
+        return write_table(path, ["input", "label", "confidence", *(f"p({name})" for name in self.classes)], rows)
 
     def to_plain(self) -> dict[str, Any]:
         """Return everything as plain data, ready for JSON; a label is None for "don't know"."""
@@ -152,73 +141,15 @@ class Predictions:
         }
 
     def __str__(self) -> str:
-        lines = [str(self[place]) for place in range(min(len(self), SHOWN))]
-        more = [f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else []
-        count = len(self.skipped)
-        said = "1 file was left out, because it" if count == 1 else f"{count:,} files were left out, because they"
-        left_out = [f"{said} cannot be used: {_named(self.skipped)}"] if count else []
-        return "\n".join([*lines, *more, *left_out])
+        return listed(self, self.skipped)
 
     def _repr_html_(self) -> str:
         """Return a table of the first answers, for notebooks."""
-        rows = "".join(_html_row(self[place]) for place in range(min(len(self), SHOWN)))
-        more = f"<p>and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
-        count = len(self.skipped)
-        said = "1 file was" if count == 1 else f"{count:,} files were"
-        left_out = f"<p>{said} left out: {html.escape(_shown(_named(self.skipped)))}</p>" if count else ""
-        return f"<table><tr><th>input</th><th>class</th><th>confidence</th></tr>{rows}</table>{more}{left_out}"
+        rows = (_html_cells(self[place]) for place in range(min(len(self), SHOWN)))
+        return as_page(("input", "class", "confidence"), rows, len(self), self.skipped)
 
 
-def check_table(path: Path) -> None:
-    """Refuse a path at which `to_csv` could not write, before there is anything to write.
-
-    Raises:
-        OptionInvalid: it is a folder, or its folder is missing or may not be written.
-    """
-    if path.is_dir():
-        raise _no_table(path, "it is a folder")
-    if not path.parent.is_dir():
-        raise _no_table(path, f"there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise _no_table(path, f"you may not write to {path.parent}")
-
-
-def _no_table(path: Path, reason: str) -> OptionInvalid:
-    return OptionInvalid(
-        f"the table cannot be written to {path}: {reason}: give the path of a new file in a folder that exists and"
-        " that you may write to"
-    )
-
-
-def _html_row(one: Prediction) -> str:
+def _html_cells(one: Prediction) -> tuple[str, ...]:
     label = DONT_KNOW if one.label is None else one.label
-    return (
-        f"<tr><td>{html.escape(_shown(one.name))}</td><td>{html.escape(label)}</td>"
-        f"<td><meter min=0 max=1 value={one.confidence:.4f}></meter> {100 * one.confidence:.1f} %</td></tr>"
-    )
-
-
-def _named(bad: Sequence[BadFile]) -> str:
-    more = f"; and {len(bad) - SHOWN_BAD} more" if len(bad) > SHOWN_BAD else ""
-    return "; ".join(map(str, bad[:SHOWN_BAD])) + more
-
-
-def _shown(text: str) -> str:
-    """Return text that a page can hold: names on disk need not be UTF-8."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _as_text(cell: str) -> str:
-    """Return what a spreadsheet shows and does not run as a formula.
-
-    >>> _as_text("=1+2.png"), _as_text("a=1.png")
-    ("'=1+2.png", 'a=1.png')
-    """
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except (OSError, ValueError):  # its folder is no folder, or may not be written: then there is nothing to remove
-        return
+    meter = f"<meter min=0 max=1 value={one.confidence:.4f}></meter> {100 * one.confidence:.1f} %"
+    return as_cell(one.name), html.escape(label), meter

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from trainwell.cli import shelves, training, using
+from trainwell.cli import graph, lab, shelves, training, using
 from trainwell.cli.words import print_json
 from trainwell.errors import TrainwellError
 
@@ -30,6 +30,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "predict": using.predict,
     "evaluate": using.evaluate,
     "report": using.report,
+    "lab": lab.lab,
+    "graph": graph.graph,
     "list": shelves.list_members,
     "show": shelves.show,
     "env": shelves.env,

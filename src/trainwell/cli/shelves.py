@@ -4,10 +4,12 @@ import inspect
 import json
 import re
 import textwrap
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
+from trainwell.cli.state import show_run
 from trainwell.cli.words import Debug, Json, print_json
 
 
@@ -30,21 +32,32 @@ def list_members(
 
 
 def show(
-    shelf: Annotated[str, typer.Argument(metavar="SHELF", help="A shelf, such as optimizer.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A member of it.")],
+    shelf: Annotated[str, typer.Argument(metavar="RUN | SHELF", help="A run folder, or a shelf such as optimizer.")],
+    name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", help="A member of the shelf.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show a run anew until it ends.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show one member: what it does, its options, its source."""
+    """Show where a run stands, or what a member of a shelf does.
+
+    Of a run, also while it goes on: its curves in brief and a table of its layers. Of a member: what it
+    does, what is known about it, its options, its source.
+    """
+    if name is None:
+        show_run(_run_path(shelf), watch=watch, as_json=as_json)
+        return
     ((kind, catalog),) = _shelves(shelf).items()
     card = catalog[name]
     if as_json:
         options = {option.name: _option_facts(option) for option in card.options.values()}
         about = {"shelf": kind, "name": card.name, "summary": card.summary, "source": card.source}
-        print_json({**about, "options": options})
+        print_json({**about, "traits": _traits(card), "options": options})
         return
     text, meanings = _read_docstring(inspect.getdoc(card.builder) or card.name)
     print(text)
+    traits = {key.replace("_", " "): _plain(value) for key, value in _traits(card).items()}
+    if traits:
+        print("".join(f"\n  {key:<{max(map(len, traits))}}  {words}" for key, words in traits.items()))
     if card.options:
         print(f"\nOptions, written {card.name}:key=value,key=value")
     for key, option in card.options.items():
@@ -74,10 +87,37 @@ def env(as_json: Json = False, debug: Debug = False) -> None:
         print(choice)
 
 
+def _run_path(word: str) -> Path:
+    """Return the path of a run; a shelf without a name is refused with its members."""
+    from trainwell.core.shelves import SHELVES
+    from trainwell.errors import NameUnknown, did_you_mean
+
+    if Path(word).exists() or "/" in word:
+        return Path(word)
+    kind = word if word in SHELVES else word.removesuffix("s")
+    if kind in SHELVES:
+        names = [card.name for card in SHELVES[kind]]
+        raise NameUnknown(f"`trainwell show {kind}` needs a NAME behind it{did_you_mean('', names)}")
+    raise NameUnknown(f"{word!r} is neither a run folder nor a shelf{did_you_mean(word, SHELVES)}")
+
+
+def _traits(card: Any) -> dict[str, Any]:
+    """Return what a card declares about its member as plain data; a number that depends on options at the defaults."""
+    traits: dict[str, Any] = {}
+    for key, value in card.traits.items():
+        if inspect.isfunction(value) and inspect.signature(value).return_annotation is float:
+            value = value(**card.parse_options({}))
+        if isinstance(value, bool | int | float | str):
+            traits[key] = value
+    return traits
+
+
 def _plain(value: Any) -> str:
-    """Say a fact in a word: true and false as yes and no, a list as its members."""
+    """Say a fact in a word: true and false as yes and no, a list as its members, a fraction to four digits."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return (", ".join(value) or "none") if isinstance(value, list) else str(value)
 
 

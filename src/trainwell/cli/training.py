@@ -16,9 +16,17 @@ def fit(
     model: Annotated[
         Optional[str], typer.Option(metavar="CHOICE", help="Or my_net.py:Net, a network of your own.")
     ] = None,
+    init: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="First weights, such as he or lsuv.")] = None,
     optimizer: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as sgd:lr=0.1.")] = None,
     schedule: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as cosine:warmup=1.")] = None,
     loss: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as cross_entropy:smoothing=0.1.")] = None,
+    penalty: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="CHOICE", help="Added to the loss, such as l2:strength=1e-4; may be repeated."),
+    ] = None,
+    task: Annotated[
+        Optional[str], typer.Option(metavar="TASK", help="classes, numbers or labels; else what the targets hold says.")
+    ] = None,
     preprocessing: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as zca.")] = None,
     augment: Annotated[
         Optional[list[str]],
@@ -66,9 +74,12 @@ def fit(
             set=assignments(values or []),
             with_files=with_files or (),
             model=model,
+            init=init,
             optimizer=optimizer,
             schedule=schedule,
             loss=loss,
+            penalties=penalty,
+            task=task,
             preprocessing=preprocessing,
             augmentation=augment,
             epochs=epochs,

@@ -12,21 +12,26 @@ Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, 
 
 def predict(
     run: RunPath,
-    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Images, or folders of images.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES…", help="Images, folders of images, or tables of features.")
+    ],
     csv: Annotated[
-        Optional[Path], typer.Option(metavar="FILE", help="Write a table: one line an image, all probabilities.")
+        Optional[Path], typer.Option(metavar="FILE", help="Write a table: one line an input, with all probabilities.")
     ] = None,
     threshold: Annotated[
-        float, typer.Option(metavar="P", help='Confidence below which the answer is "don\'t know".')
-    ] = 0.0,
+        Optional[float],
+        typer.Option(
+            metavar="P", help='Confidence below which the answer is "don\'t know"; of labels, from which one is true.'
+        ),
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave files that cannot be used out.")] = False,
     device: Device = "auto",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what images show, with the classifier of a run."""
+    """Say what images or rows of a table are, with the classifier of a run."""
     from trainwell.classifier import load
-    from trainwell.classifier.predictions import check_table
+    from trainwell.classifier.tables import check_table
 
     if csv is not None:
         check_table(csv)
@@ -36,7 +41,8 @@ def predict(
     if written is not None:
         count = len(predictions)
         answers, are = ("1 answer", "is") if count == 1 else (f"{count:,} answers", "are")
-        print(f"{answers} with all probabilities {are} in {written}")
+        detail = "" if hasattr(predictions, "numbers") else " with all probabilities"
+        print(f"{answers}{detail} {are} in {written}")
     if as_json:
         print_json({"run": str(run), **predictions.to_plain()})
 

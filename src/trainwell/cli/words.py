@@ -36,6 +36,9 @@ def print_run(run: Any, as_json: bool) -> None:
         print_json(
             {
                 "run": str(run.path),
+                "task": run.task,
+                "val_score": run.val_score,
+                "test_score": run.test_score,
                 "val_accuracy": run.val_accuracy,
                 "test_accuracy": run.test_accuracy,
                 "seconds": round(run.seconds, 3),

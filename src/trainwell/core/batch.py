@@ -20,7 +20,8 @@ class Batch:
     Attributes:
         inputs: uint8 images (N, C, H, W), or float32 images or features (N, ...); after
             preprocessing float32 or the run's lower precision.
-        targets: (N,) int64 class ids, or (N, K) soft labels that sum to 1.
+        targets: (N,) int64 class ids, or (N, K) soft labels that sum to 1; (N, M) float32 standardized numbers;
+            (N, K) float32 labels, each 0 or 1.
         index: (N,) int64 position of each sample in its split; the key of all sample draws.
         weight: (N,) float32 share of each sample in the loss, or None where all count alike.
     """

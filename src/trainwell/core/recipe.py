@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from trainwell.core.choice import Choice
 from trainwell.core.faults import faults_of
 from trainwell.core.shelves import SHELVES
+from trainwell.core.task import TASKS, TaskWish
 from trainwell.core.units import Amount, Count, Epochs, Fraction, Minutes, ProperFraction, Seed, Side
 from trainwell.errors import NameUnknown, OptionInvalid, RecipeInvalid, did_you_mean
 
@@ -30,14 +31,16 @@ class _Frozen(BaseModel):
 
 
 class DataSection(_Frozen):
-    """Where the samples come from and how each becomes a tensor.
+    """Where the samples come from, what is to be answered for each, and how each becomes a tensor.
 
+    `task` is what the targets are: `classes`, `numbers` (regression) or `labels` (any number of them at once).
     `image_size` is the side of the square that images are brought to, `resize` how: `crop` fits the
     shorter side and cuts the centre, `pad` fits the longer side and pads, `stretch` ignores the aspect.
     """
 
     source: Choice = Choice(name="digits")
     location: str = ""
+    task: TaskWish = "auto"
     image_size: Side | Auto | Literal["keep"] = "auto"
     resize: Literal["crop", "pad", "stretch"] = "crop"
     color: Literal["auto", "grey", "rgb"] = "auto"
@@ -113,9 +116,10 @@ class Recipe(_Frozen):
     optimizer: Choice | Auto = "auto"
     schedule: Choice | Auto = "auto"
     regularization: RegularizationSection = RegularizationSection()
+    penalties: tuple[Choice, ...] = ()
     batch: BatchSection = BatchSection()
     length: LengthSection = LengthSection()
-    probes: tuple[Choice, ...] = (Choice(name="gradient_norm"),)
+    probes: tuple[Choice, ...] = tuple(Choice(name=n) for n in ("activations", "gradient_norm", "update_ratio"))
     machine: MachineSection = MachineSection()
     files: dict[str, str] = {}
     seed: Seed = 0
@@ -271,6 +275,7 @@ MEMBER_FIELDS = {
     "loss": "loss",
     "optimizer": "optimizer",
     "schedule": "schedule",
+    "penalties": "penalty",
     "probes": "probe",
 }
 SINGLE_MEMBERS = ("preprocessing", "model", "initialization", "loss", "optimizer", "schedule")
@@ -374,6 +379,17 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
         )
     if batch.size != "auto" and batch.accumulate > batch.size:
         yield f"batch: accumulate={batch.accumulate} pieces cannot be made of size={batch.size} samples"
+    names = [penalty.name for penalty in recipe.penalties]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"penalties: {name} is there twice: give it once, with the sum of the strengths"
+    loss = None if recipe.loss == "auto" else recipe.loss.name
+    if data.task != "auto" and loss is not None and loss in SHELVES["loss"]:
+        task, meant = TASKS[data.task], {card.name: card.traits.get("tasks") for card in SHELVES["loss"]}
+        if not task.takes(meant[loss]):
+            yield (
+                f"loss: {loss} is for {' and '.join(meant[loss] or ())}, and these data have {data.task}: choose"
+                f" {' or '.join(name for name in meant if task.takes(meant[name]))}, or leave the loss out"
+            )
     warmup = None if recipe.schedule == "auto" else recipe.schedule.options.get("warmup")
     if isinstance(warmup, (int, float)) and length.epochs != "auto" and warmup >= length.epochs:
         yield f"schedule: warmup={warmup} epochs does not fit into length.epochs={length.epochs}: make it shorter"

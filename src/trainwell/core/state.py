@@ -5,9 +5,10 @@ reduces what it sees to numbers at once and keeps no view of a tensor, so traini
 bit-identical to training without.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ class State:
         batch: the samples of this step after augmentation and preprocessing.
         losses: list of (N,) per-sample losses in nats, one a micro-batch, detached.
         logits: list of (N, K) raw scores, one a micro-batch, detached.
+        autocast: makes the context in which the network runs: lower precision, or nothing at all.
     """
 
     model: nn.Module
@@ -38,6 +40,7 @@ class State:
     batch: Batch | None = None
     losses: list[Tensor] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @property
     def lr(self) -> float:
@@ -56,7 +59,11 @@ class Probe(Protocol):
     measures: tuple[Measure, ...]
 
     def measure(self, state: State) -> Iterable[Reading]:
-        """Return numbers about this step; must not change anything."""
+        """Return numbers about this step; must not change anything.
+
+        Raises:
+            NotExamined: this network, or this batch, cannot be looked at; training goes on.
+        """
         ...
 
 

@@ -97,6 +97,11 @@ class _Pass:
                 self.inputs[row] = x
             self.digests.append(hashlib.sha256(f"{x.shape}".encode() + x.tobytes()).hexdigest())
             labels.append(y)
+        lengths = {len(label) if isinstance(label, tuple) else 1 for label in labels}
+        if len(lengths) > 1:
+            raise DataInvalid(
+                f"{where} gives {' and '.join(map(str, sorted(lengths)))} labels an item: give as many each"
+            )
         self.labels = np.asarray(labels)
 
 
@@ -133,6 +138,8 @@ def fetch(dataset: Any, row: int, where: str) -> tuple[np.ndarray, Any]:
 def _label(label: Any, where: str, row: int) -> Any:
     is_number_like = isinstance(label, (Tensor, np.ndarray, np.generic)) and int(np.prod(label.shape)) == 1
     value = label.item() if is_number_like else label
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 1 and len(value):
+        return tuple(value.tolist())  # several numbers, or labels of 0 and 1
     if not isinstance(value, (int, float, str)):
         raise DataInvalid(f"{where} must give one class id or name a sample, got {_words(label)} at index {row}")
     return value
@@ -163,7 +170,7 @@ class StreamedItems(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         x, _ = fetch(self._dataset, row, self._where)
-        return self._form(x), int(self._labels[row])
+        return self._form(x), int(self._labels[row]) if self._labels.ndim == 1 else 0  # numbers: the store has them
 
 
 def streamed_form(probes: np.ndarray, where: str) -> "StreamedForm":

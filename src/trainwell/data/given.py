@@ -10,22 +10,24 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, TensorDataset
 
+from trainwell.core.task import TaskWish
 from trainwell.data.datasets import PROBED_ITEMS, DatasetRead, StreamedItems, read_dataset, streamed_form
-from trainwell.data.labels import read_labels
 from trainwell.data.pairs import Pair, find_pairs, join_pairs
 from trainwell.data.samples import SPLIT_WORDS, Kind, Samples, Scale
+from trainwell.data.targets import read_targets
 from trainwell.errors import DataInvalid
 
 _CURE = 'give (x, y), {"train": (x, y), "test": (x, y)}, a torch Dataset of (input, label), or a dict of Datasets'
 
 
-def given(data: Any, *, budget: int) -> Samples:
+def given(data: Any, *, budget: int, task: TaskWish = "auto") -> Samples:
     """Return what a Python object holds as Samples.
 
     Args:
         data: `(x, y)`; a dict of split names to `(x, y)` or Datasets; a dict of named arrays as in a `.npz`;
             a map-style torch Dataset; or Samples.
         budget: bytes that a stored Dataset may take; a larger one streams.
+        task: what the targets are; `auto` decides by what they hold.
 
     Raises:
         DataInvalid: the object is none of these, or what it holds cannot be used.
@@ -33,51 +35,52 @@ def given(data: Any, *, budget: int) -> Samples:
     if isinstance(data, Samples):
         return data
     if isinstance(data, Mapping):
-        return _from_mapping(data, budget)
+        return _from_mapping(data, budget, task)
     if isinstance(data, Dataset):
-        return _from_datasets({"": data}, budget)
+        return _from_datasets({"": data}, budget, task)
     if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], Dataset):
-        return join_pairs([Pair("", *data)])
+        return join_pairs([Pair("", *data)], task=task)
     _refuse(data, "the data")
     raise DataInvalid(f"the data are a {type(data).__name__}{_length(data)}, which cannot be read: {_CURE}")
 
 
-def _from_mapping(data: Mapping[Any, Any], budget: int) -> Samples:
+def _from_mapping(data: Mapping[Any, Any], budget: int, task: TaskWish) -> Samples:
     splits = {SPLIT_WORDS.get(str(name).lower(), ""): part for name, part in data.items()}
     if "" in splits or len(splits) != len(data):
         pairs, classes = find_pairs(data, where="the dict")
-        return join_pairs(pairs, classes=classes)
+        return join_pairs(pairs, classes=classes, task=task)
     if "train" not in splits:
         raise DataInvalid(f"the dict holds the splits {', '.join(splits)} but no train: {_CURE}")
     datasets = [part for part in splits.values() if isinstance(part, Dataset)]
     if len(datasets) == len(splits):
-        return _from_datasets(splits, budget)
+        return _from_datasets(splits, budget, task)
     for name, part in splits.items():
         _refuse(part, f"the {name} part")
         if isinstance(part, Dataset) or not isinstance(part, (tuple, list)) or len(part) != 2:
             raise DataInvalid(
                 f"the {name} part of the dict is a {type(part).__name__}{_length(part)}: {_CURE}, all of one kind"
             )
-    return join_pairs([Pair(name, part[0], part[1], f"x of {name}", f"y of {name}") for name, part in splits.items()])
+    pairs = [Pair(name, part[0], part[1], f"x of {name}", f"y of {name}") for name, part in splits.items()]
+    return join_pairs(pairs, task=task)
 
 
-def _from_datasets(parts: Mapping[str, Any], budget: int) -> Samples:
+def _from_datasets(parts: Mapping[str, Any], budget: int, task: TaskWish) -> Samples:
     for name, dataset in parts.items():
         _refuse(dataset, f"the {name} part" if name else "the data")
     plain = [_tensors(dataset) for dataset in parts.values()]
     if all(tensors is not None for tensors in plain):
         pairs = [Pair(name, *tensors, *_names(name)) for name, tensors in zip(parts, plain, strict=True) if tensors]
-        return join_pairs(pairs)
+        return join_pairs(pairs, task=task)
     share = budget // len(parts)
     reads = {name: read_dataset(part, where=_place(name), budget=share) for name, part in parts.items()}
     notes = [note for read in reads.values() for note in read.notes]
     if any(read.streams for read in reads.values()):
-        return _streaming(parts, reads).noted(*notes)
+        return _streaming(parts, reads, task).noted(*notes)
     pairs = [Pair(name, read.inputs, read.labels, *_names(name)) for name, read in reads.items()]
-    return join_pairs(pairs).noted(*notes)
+    return join_pairs(pairs, task=task).noted(*notes)
 
 
-def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead]) -> Samples:
+def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead], task: TaskWish) -> Samples:
     """Join Datasets of which at least one streams: all of them stream then."""
     forms = {name: streamed_form(read.inputs[:PROBED_ITEMS], _names(name)[0]) for name, read in reads.items()}
     shapes = {name: read.inputs.shape[1:] for name, read in reads.items()}
@@ -93,7 +96,7 @@ def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead]) -> Sa
             " and one scale, such as uint8 from 0 to 255 or floats from 0 to 1"
         )
     where = " and ".join(_names(name)[1] for name in parts)
-    known = read_labels(np.concatenate([read.labels for read in reads.values()]), where=where)
+    known = read_targets(np.concatenate([read.labels for read in reads.values()]), where=where, task=task)
     ends = np.cumsum([len(read.labels) for read in reads.values()])
     items = [
         StreamedItems(part, labels, _place(name), forms[name])
@@ -111,6 +114,8 @@ def _streaming(parts: Mapping[str, Any], reads: Mapping[str, DatasetRead]) -> Sa
         digests=digests,
         notes=known.notes,
         scale=next(iter(scales.values())),
+        task=known.task,
+        reason=known.reason,
     )
 
 

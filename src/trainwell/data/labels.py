@@ -5,17 +5,27 @@ from typing import Any
 
 import numpy as np
 
+from trainwell.core.task import TaskName
 from trainwell.data.samples import first_rows, natural_order
 from trainwell.errors import DataInvalid
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """(N,) int64 class ids, the class names, and what was decided on the way, in words."""
+    """The targets of samples, and what was decided on the way, in words.
+
+    Attributes:
+        labels: (N,) int64 class ids, (N, M) float64 numbers, or (N, K) int64 labels of 0 and 1.
+        classes: names of the classes, of the numbers or of the labels.
+        notes: for the user.
+        task: what they are; `reason`: why, where nobody said it.
+    """
 
     labels: np.ndarray
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    task: TaskName = "classes"
+    reason: str = ""
 
 
 def read_labels(values: Any, *, where: str, classes: tuple[str, ...] | None = None) -> Labelled:
@@ -60,7 +70,8 @@ def _flatten(array: np.ndarray, where: str, notes: list[str]) -> np.ndarray:
     if not is_one_hot:
         raise DataInvalid(
             f"{where} must be (N,) class ids or (N, K) one-hot rows with a single 1, got shape {array.shape} "
-            "with other rows: soft or multiple labels cannot be split by class; give one class id a sample"
+            "with other rows: give one class id a sample, or say task=labels where several may be true at once, and "
+            "task=numbers to learn numbers"
         )
     notes.append(f"{where} is one-hot with {array.shape[1]} columns: column k was read as class k")
     return np.asarray(array.argmax(1))
@@ -100,7 +111,7 @@ def _whole(array: np.ndarray, where: str, notes: list[str]) -> np.ndarray:
         raise DataInvalid(
             f"{where} holds fractions in {len(broken)} of {len(array)} rows (first: row {broken[0]} is "
             f"{array[broken[0]]}): "
-            "a class id is a whole number; regression is not a classifier's task"
+            "a class id is a whole number; say task=numbers to learn numbers"
         )
     notes.append(f"{where} holds whole numbers as {array.dtype}: read as class ids")
     return array.astype(np.int64)

@@ -93,6 +93,11 @@ class Loader:
                 self._rows = self._rows.to(self.device)
         self.steps_per_epoch = len(self._sizes)
 
+    @property
+    def targets(self) -> Tensor:
+        """Of all samples, in the order of the store."""
+        return self._store.targets
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch from step `start` on, the same ones as after the steps before it.
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from trainwell.data.labels import read_labels
+from trainwell.core.task import TaskName, TaskWish
 from trainwell.data.layouts import Layout, as_array, read_inputs
 from trainwell.data.samples import SPLIT_WORDS, Samples, first_rows
+from trainwell.data.targets import choose_task, read_targets
 from trainwell.errors import DataInvalid, did_you_mean
 
 _INPUT_WORDS = {"x", "images", "image", "imgs", "data", "inputs", "input", "features", "samples"}
@@ -27,21 +28,28 @@ class Pair:
     y_name: str = "y"
 
 
-def join_pairs(pairs: Sequence[Pair], *, layout: Layout = "auto", classes: tuple[str, ...] | None = None) -> Samples:
-    """Return one Samples for the pairs; layout, scale and classes are decided over all of them together.
+def join_pairs(
+    pairs: Sequence[Pair],
+    *,
+    layout: Layout = "auto",
+    classes: tuple[str, ...] | None = None,
+    task: TaskWish = "auto",
+) -> Samples:
+    """Return one Samples for the pairs; layout, scale, task and classes are decided over all of them together.
 
     Raises:
         DataInvalid: an array or its labels cannot be used, they differ in length, or the pairs do not fit each other.
     """
     inputs = [as_array(pair.x, pair.x_name) for pair in pairs]
     labels = [_label_array(pair) for pair in pairs]
+    asked, reason = _choose(pairs, labels) if task == "auto" else (task, "")
     for pair, x, y in zip(pairs, inputs, labels, strict=True):
         if len(x) != len(y):
             raise DataInvalid(
                 f"{pair.x_name} holds {len(x)} samples and {pair.y_name} holds {len(y)} labels: give one label a "
                 "sample, in the same order"
             )
-        read_labels(y, where=pair.y_name, classes=classes)
+        read_targets(y, where=pair.y_name, task=asked, names=classes)
         if x.shape[1:] != inputs[0].shape[1:]:
             raise DataInvalid(
                 f"{pair.x_name} has samples of shape {x.shape[1:]}, but {pairs[0].x_name} of {inputs[0].shape[1:]}: "
@@ -54,10 +62,27 @@ def join_pairs(pairs: Sequence[Pair], *, layout: Layout = "auto", classes: tuple
     x_name = " and ".join(pair.x_name for pair in pairs)
     y_name = " and ".join(pair.y_name for pair in pairs)
     read = read_inputs(_join(inputs), where=x_name, layout=layout)
-    known = read_labels(_join(labels), where=y_name, classes=classes)
+    known = read_targets(_join(labels), where=y_name, task=asked, names=classes)
     splits = np.repeat(np.array([pair.split for pair in pairs], dtype="<U5"), [len(x) for x in inputs])
     notes = read.notes + known.notes
-    return Samples(known.classes, known.labels, splits, read.kind, arrays=read.tensor, notes=notes, scale=read.scale)
+    return Samples(
+        known.classes,
+        known.labels,
+        splits,
+        read.kind,
+        arrays=read.tensor,
+        notes=notes,
+        scale=read.scale,
+        task=known.task,
+        reason=reason,
+    )
+
+
+def _choose(pairs: Sequence[Pair], labels: Sequence[np.ndarray]) -> tuple[TaskName, str]:
+    """Return the task of all pairs together: one with fractions makes all of them numbers."""
+    found = [choose_task(y, where=pair.y_name) for pair, y in zip(pairs, labels, strict=True)]
+    order: tuple[TaskName, ...] = ("numbers", "labels", "classes")
+    return next((name, why) for wanted in order for name, why in found if name == wanted)
 
 
 def _join(arrays: list[np.ndarray]) -> np.ndarray:

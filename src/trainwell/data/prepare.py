@@ -1,7 +1,7 @@
 """From a source to stores that batches are gathered from: read, look, split, decode, and say what was decided."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from trainwell.core.batch import SPLIT_NAMES, Splits
 from trainwell.core.machine import AutoChoice
 from trainwell.core.shelves import sources
+from trainwell.core.task import TASKS, Task, TaskWish
 from trainwell.data.automatic import choose_budget
 from trainwell.data.badfiles import files_invalid
 from trainwell.data.decode import BadFile
@@ -20,6 +21,7 @@ from trainwell.data.splits import Assignment, assign
 from trainwell.data.store import Room, Store
 from trainwell.data.stream import StreamStore
 from trainwell.data.summary import summarize
+from trainwell.data.targets import Scaling
 from trainwell.errors import DataInvalid
 
 Progress = Callable[[int, int], None]
@@ -33,6 +35,7 @@ class DataSpec:
         source: name on the shelf of sources.
         options: its options.
         location: the path it reads; "" where it needs none.
+        task: what is to be answered; "auto" decides by what the targets hold.
         image_size: side of the square that images are brought to; "keep" for images of one size as they are;
             "auto" or None to decide.
         resize: how images are brought to that side; see `ImageForm`.
@@ -46,6 +49,7 @@ class DataSpec:
     source: str = "digits"
     options: Mapping[str, Any] = field(default_factory=dict)
     location: str = ""
+    task: TaskWish = "auto"
     image_size: int | Literal["auto", "keep"] | None = None
     resize: Literal["crop", "pad", "stretch"] = "crop"
     color: Literal["auto", "grey", "rgb"] = "auto"
@@ -66,7 +70,11 @@ class Prepared:
         digests: SHA-256 of the content of each of these samples, in hex.
         files: the image files that the source found, or None where samples are rows of arrays or of a Dataset.
         root: the folder that file names are shown relative to.
-        classes: class names; a label is a position in them.
+        task: what is to be answered.
+        classes: class names, of which a label is a position; or the names of the numbers, or of the labels.
+        labels: the right answers for all samples that the source found, in the form of `Samples.labels`.
+        scaling: of numbers, fitted on train: the stores hold them standardized.
+        columns: names of the features, where they are known.
         kind: "images" or "features".
         input_shape: (C, H, W) or (D,).
         scale: how image arrays were brought to 0 to 255; None for files, features, and floats kept as they are.
@@ -80,13 +88,22 @@ class Prepared:
     digests: Sequence[str]
     files: tuple[Path, ...] | None
     root: Path | None
+    task: Task
     classes: tuple[str, ...]
+    labels: np.ndarray
+    scaling: Scaling | None
+    columns: tuple[str, ...]
     kind: Kind
     input_shape: tuple[int, ...]
     scale: Scale | None
     choices: tuple[AutoChoice, ...]
     notes: tuple[str, ...]
     summary: dict[str, Any]
+
+    def targets(self, split: str) -> np.ndarray:
+        """Return the right answers for the samples of a split, numbers as the user gave them."""
+        answers: np.ndarray = self.labels[getattr(self.rows, split)]
+        return answers
 
     def name(self, split: str, index: int) -> str:
         """Return what a person calls the sample at a position of a split's store."""
@@ -127,15 +144,14 @@ def prepare(
     )
     asked = {str(split): _order(held, found, split) for split in SPLIT_NAMES if (found.splits == split).any()}
     room, place = _room(held, asked, budget, cache)
-    stores, rows, late = _fill(held, asked, room, progress)
+    scaling = Scaling.of(held.samples.labels[asked["train"]], samples.classes) if samples.task == "numbers" else None
+    stores, rows, late = _fill(_with_targets(held, scaling), asked, room, progress)
     bad = [*held.bad, *late]
-    if late and not spec.skip_bad:
-        raise files_invalid(bad, len(samples), samples.root)
+    _refuse_bad(samples, bad, late, spec)
     _refuse_unlearnable(held.samples, rows, late)
-    choices = tuple(choice for choice in (*held.choices, budget_choice) if choice.reason != "asked for")
-    summary = summarize(
-        held.samples, held.digests, found, rows, input_shape=held.input_shape, form=held.form, bad=bad, choices=choices
-    )
+    decided = (*held.choices, budget_choice, *_chosen_task(samples, spec))
+    choices = tuple(choice for choice in decided if choice.reason != "asked for")
+    summary = summarize(held, found, rows, bad=bad, choices=choices)
     summary |= _origin(spec, is_given=given is not None) | {"seed": seed, "storage": place}
     return Prepared(
         stores=Splits(stores["train"], stores.get("val"), stores.get("test")),
@@ -143,14 +159,50 @@ def prepare(
         digests=held.digests,
         files=held.samples.files,
         root=held.samples.root,
+        task=TASKS[samples.task],
         classes=held.samples.classes,
+        labels=held.samples.labels,
+        scaling=scaling,
+        columns=samples.columns,
         kind=held.samples.kind,
         input_shape=held.input_shape,
         scale=held.samples.scale,
         choices=choices,
-        notes=(*held.samples.notes, *_skipped(bad), *found.problems),
+        notes=(*held.samples.notes, *_of_task(samples, rows["train"]), *_skipped(bad), *found.problems),
         summary=summary,
     )
+
+
+def _chosen_task(samples: Samples, spec: DataSpec) -> tuple[AutoChoice, ...]:
+    reason = samples.reason or f"the source has {samples.task}"
+    return (AutoChoice("data.task", samples.task, reason),) if spec.task == "auto" else ()
+
+
+def _of_task(samples: Samples, train: np.ndarray) -> tuple[str, ...]:
+    """Say what is unlike classes, and must be known."""
+    if samples.task == "classes":
+        return ()
+    what = "(numbers, standardized for training)" if samples.task == "numbers" else "(labels, any number true at once)"
+    why = f", because {samples.reason}" if samples.reason else ""
+    notes = [
+        f"the task is {samples.task}: {first_rows(samples.classes)} {what}{why}; splits are drawn by content alone, not"
+        " stratified"
+    ]
+    shares = samples.labels[train].mean(0)
+    same = [name for name, share in zip(samples.classes, shares, strict=True) if share in (0, 1)]
+    if same and samples.task == "labels":
+        notes.append(f"{first_rows(same)} is true of all training samples or of none, and cannot be learned")
+    return tuple(notes)
+
+
+def _with_targets(held: Held, scaling: Scaling | None) -> Held:
+    """Return samples whose labels are what a network learns: class ids, or float32 numbers or labels."""
+    samples = held.samples
+    if samples.task == "classes":
+        return held
+    labels = samples.labels.astype(np.float32) if scaling is None else scaling.standardized(samples.labels)
+    changed: Held = replace(held, samples=replace(samples, labels=labels))  # type: ignore[type-var]
+    return changed
 
 
 def _refuse_fractions(spec: DataSpec) -> None:
@@ -177,7 +229,7 @@ def find(spec: DataSpec, given: Any, *, budget: int) -> Samples:
         DataInvalid: the source is missing or empty.
     """
     if given is not None:
-        return read_given(given, budget=budget)
+        return _of_wish(read_given(given, budget=budget, task=spec.task), spec.task, "the data")
     card = sources[spec.source]
     if "location" in card.needs:
         if not spec.location:
@@ -188,8 +240,20 @@ def find(spec: DataSpec, given: Any, *, budget: int) -> Samples:
             raise DataInvalid(
                 f"{spec.location} does not exist: give the path of {card.traits.get('takes', 'the data')}"
             )
-    found: Samples = card.build(spec.options, location=spec.location)
-    return found
+    options = dict(spec.options)
+    if spec.task != "auto" and "task" in card.options and options.setdefault("task", spec.task) == "auto":
+        options["task"] = spec.task
+    found: Samples = card.build(options, location=spec.location)
+    return _of_wish(found, spec.task, f"the source {spec.source}")
+
+
+def _of_wish(samples: Samples, task: TaskWish, what: str) -> Samples:
+    if task not in ("auto", samples.task):
+        raise DataInvalid(
+            f"{what} holds {samples.task}, and task={task} was asked for: leave the task out, or give targets that are"
+            f" {task}"
+        )
+    return samples
 
 
 def _hold(samples: Samples, spec: DataSpec, *, seed: int, threads: int) -> Held:
@@ -204,7 +268,8 @@ def _hold(samples: Samples, spec: DataSpec, *, seed: int, threads: int) -> Held:
 def _order(held: Held, found: Assignment, split: str) -> np.ndarray:
     """Return the rows of a split by content hash, so that names and their order do not matter."""
     rows = np.flatnonzero(found.splits == split).tolist()
-    rows.sort(key=lambda row: (held.digests[row], held.samples.labels[row], row))
+    labels = held.samples.labels.reshape(len(held.samples), -1).tolist()
+    rows.sort(key=lambda row: (held.digests[row], labels[row], row))
     return np.array(rows, dtype=np.int64)
 
 
@@ -252,13 +317,31 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total)
 
 
+def _refuse_bad(samples: Samples, bad: Sequence[BadFile], late: Sequence[BadFile], spec: DataSpec) -> None:
+    if late and not spec.skip_bad:
+        raise files_invalid(bad, len(samples), samples.root)
+
+
 def _refuse_unlearnable(samples: Samples, rows: Mapping[str, np.ndarray], late: Sequence[BadFile]) -> None:
+    if samples.task == "labels":
+        _refuse_constant(samples, rows["train"])
+    if samples.task != "classes":
+        return
     present = set(samples.labels[rows["train"]].tolist())
     missing = [name for label, name in enumerate(samples.classes) if label not in present]
     if missing:
         raise DataInvalid(
             f"without {len(late)} bad files there are no training samples of {', '.join(missing)}: repair "
             f"{'; '.join(shown_path(fault.path, samples.root) for fault in late[:20])}, or remove these classes"
+        )
+
+
+def _refuse_constant(samples: Samples, train: np.ndarray) -> None:
+    shares = samples.labels[train].mean(0)
+    if ((shares == 0) | (shares == 1)).all():
+        raise DataInvalid(
+            f"the labels {first_rows(samples.classes)} are each true of all {len(train)} training samples or of none,"
+            " so there is nothing to learn: check the columns"
         )
 
 

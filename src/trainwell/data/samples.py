@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from trainwell.core.catalog import Card
 from trainwell.core.shelves import sources
+from trainwell.core.task import TaskName
 from trainwell.errors import DataInvalid
 
 Kind = Literal["images", "features"]
@@ -57,8 +58,8 @@ class Samples:
     """N labelled samples of one data set; exactly one of `files`, `arrays`, `dataset` is set.
 
     Attributes:
-        classes: class names; a label is a position in them.
-        labels: (N,) int64 class ids.
+        classes: class names, of which a label is a position; or the names of the numbers, or of the labels.
+        labels: (N,) int64 class ids; (N, M) float64 numbers; (N, K) int64 labels, each 0 or 1.
         splits: (N,) str, each "train", "val" or "test" where the user said so, "" where it is ours to decide.
         kind: "images" or "features".
         files: N image files.
@@ -82,6 +83,9 @@ class Samples:
     notes: tuple[str, ...] = ()
     digests: tuple[str, ...] | None = None
     scale: Scale | None = None
+    task: TaskName = "classes"
+    reason: str = ""
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert (self.files is None) + (self.arrays is None) + (self.dataset is None) == 2, "one of three kinds of input"
@@ -97,6 +101,25 @@ class Samples:
         'a/1.png'
         """
         return f"row {row}" if self.files is None else shown_path(self.files[row], self.root)
+
+    def answer(self, row: int) -> str:
+        """Return what a person calls the right answer for one sample: its class, its numbers, or its labels.
+
+        >>> Samples(("a", "b"), np.array([[1, 1]]), np.array([""]), arrays=torch.zeros(1, 2), task="labels").answer(0)
+        'a + b'
+        """
+        if self.task == "classes":
+            return self.classes[int(self.labels[row])]
+        if self.task == "numbers":
+            return ", ".join(f"{value!r}" for value in self.labels[row].tolist())
+        return (
+            " + ".join(name for name, is_true in zip(self.classes, self.labels[row], strict=True) if is_true) or "none"
+        )
+
+    @property
+    def strata(self) -> np.ndarray:
+        """(N,) int64 groups whose shares every split keeps: the classes, or a single group for other tasks."""
+        return self.labels if self.task == "classes" else np.zeros(len(self), dtype=np.int64)
 
     def take(self, rows: Sequence[int]) -> "Samples":
         """Return some of the samples of files or arrays, in the order of `rows`; all classes stay known."""

@@ -1,7 +1,8 @@
-"""Which sample trains, which validates and which tests: stratified, seeded, and decided by content.
+"""Which sample trains, which validates and which tests: stratified by class, seeded, and decided by content.
 
 The place of a sample is a function of its content hash, its class and the seed: neither file names
-nor their order matter, and the same content never stands in two splits.
+nor their order matter, and the same content never stands in two splits. Numbers and labels are not stratified:
+all samples are one group.
 """
 
 import hashlib
@@ -60,8 +61,9 @@ def assign(
     groups: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(digests):
         groups[digest].append(row)
-    _refuse_one_class(samples)
-    _refuse_copied_classes(samples, groups)
+    if samples.task == "classes":
+        _refuse_one_class(samples)
+        _refuse_copied_classes(samples, groups)
     splits = samples.splits.astype("<U5")
     left_out = _leave_out(splits, groups)
     undecided = set(np.flatnonzero(splits == "").tolist()) - {row for row, _ in left_out}
@@ -70,7 +72,7 @@ def assign(
     if places:
         _place(samples, splits, groups, undecided, places, seed)
     duplicates = tuple(tuple(rows) for _, rows in sorted(groups.items()) if len(rows) > 1)
-    conflicts = tuple(rows for rows in duplicates if len({int(samples.labels[row]) for row in rows}) > 1)
+    conflicts = tuple(rows for rows in duplicates if len({samples.answer(row) for row in rows}) > 1)
     problems = _problems(samples, splits, left_out, duplicates, conflicts)
     return Assignment(splits, tuple(left_out), duplicates, conflicts, problems)
 
@@ -118,6 +120,10 @@ def _refuse_no_training(
     samples: Samples, splits: np.ndarray, undecided: Set[int], left_out: Sequence[tuple[int, int]]
 ) -> None:
     usable = sorted(undecided | set(np.flatnonzero(splits == "train").tolist()))
+    if samples.task != "classes":
+        if not usable:
+            raise DataInvalid("no sample is left to train on: every one is held out, or identical to a held-out one")
+        return
     missing = sorted(set(range(len(samples.classes))) - set(samples.labels[usable].tolist()))
     if missing:
         names = first_rows(samples.classes[label] for label in missing)
@@ -144,13 +150,14 @@ def _place(
     """Fill the splits that are ours; changes `splits`."""
     pool = undecided or set(np.flatnonzero(splits == "train").tolist())
     classes: dict[int, list[tuple[str, list[int]]]] = defaultdict(list)
+    strata = samples.strata
     key = derive(seed, "split").to_bytes(8, "little")
     for digest, rows in groups.items():
         ours = [row for row in rows if row in pool]
         if ours:
             order = hashlib.blake2b(digest.encode(), key=key, digest_size=16).hexdigest()
-            classes[int(samples.labels[ours].min())].append((order, ours))
-    trained = set(samples.labels[splits == "train"].tolist()) if undecided else set()
+            classes[int(strata[ours].min())].append((order, ours))
+    trained = set(strata[splits == "train"].tolist()) if undecided else set()
     seen = dict.fromkeys(places, 0.0)
     too_few: list[list[int]] = []
     for label in sorted(classes):
@@ -189,6 +196,11 @@ def _counts(distinct: int, places: Mapping[str, float], seen: dict[str, float], 
 
 def _refuse(samples: Samples, too_few: Sequence[Sequence[int]]) -> None:
     """Name the classes whose only distinct content is these rows."""
+    if samples.task != "classes":
+        raise DataInvalid(
+            f"the data hold 1 different sample ({samples.name(too_few[0][0])}): at least 2 are needed, one to train and"
+            " one to validate; add samples, or give your own val split"
+        )
     shown = first_rows(
         (
             f"class {samples.classes[int(samples.labels[rows].min())]!r} has 1 ({samples.name(rows[0])}"
@@ -217,10 +229,13 @@ def _problems(
         said.append(f"{extra} samples are exact copies of others (copies stay in one split): {shown}")
     if conflicts:
         shown = first_rows(
-            " = ".join(f"{samples.name(r)} ({samples.classes[int(samples.labels[r])]})" for r in rows[:3])
-            for rows in conflicts
+            " = ".join(f"{samples.name(r)} ({samples.answer(r)})" for r in rows[:3]) for rows in conflicts
         )
-        said.append(f"{len(conflicts)} contents stand under different labels, so some labels are wrong: {shown}")
+        is_numbers = samples.task == "numbers"
+        what = "numbers, which nobody can tell apart" if is_numbers else "labels, so some labels are wrong"
+        said.append(f"{len(conflicts)} contents stand under different {what}: {shown}")
+    if samples.task != "classes":
+        return tuple(said)
     for split in ("val", "test"):
         present = set(samples.labels[splits == split].tolist())
         missing = [name for label, name in enumerate(samples.classes) if label not in present]

@@ -22,7 +22,7 @@ class Store:
     Attributes:
         inputs: (N, C, H, W) images in channels-last memory (a view of a contiguous (N, H, W, C) tensor), uint8
             or float32, or (N, ...) float32 features.
-        targets: (N,) int64 class ids.
+        targets: (N,) int64 class ids, or (N, M) float32 numbers or labels.
         pack: the file that holds the inputs, or None where they are in memory.
 
     >>> store = Store.of_images(torch.zeros(3, 8, 8, 1, dtype=torch.uint8), torch.tensor([0, 1, 1]))
@@ -36,10 +36,11 @@ class Store:
     pack: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.targets.ndim != 1 or len(self.targets) != len(self.inputs) or self.targets.dtype != torch.int64:
+        form = torch.int64 if self.targets.ndim == 1 else torch.float32
+        if self.targets.ndim not in (1, 2) or len(self.targets) != len(self.inputs) or self.targets.dtype != form:
             raise ShapeError(
                 f"targets must be (N,) int64 with N = {len(self.inputs)} inputs, got {tuple(self.targets.shape)} "
-                f"{self.targets.dtype}: give one class id for each sample"
+                f"{self.targets.dtype}: give one class id for each sample, or its numbers as (N, M) float32"
             )
 
     @classmethod
@@ -113,7 +114,7 @@ def store_images(
 
     Args:
         paths: N image files.
-        targets: (N,) int64 class ids.
+        targets: (N,) int64 class ids, or (N, M) float32.
         form: size, channels and policy of the stored images.
         room: where they may lie.
         fingerprint: hash of the files' contents in this order; with `form` and the decoder it names the pack.
@@ -164,7 +165,7 @@ def _of_pack(
     bad = [BadFile(paths[row], reason) for row, reason in pack.note["bad"]]
     if bad and not skip_bad:
         return None, bad
-    return Store.of_images(pack.rows, np.delete(targets, rows), pack=pack.path), bad
+    return Store.of_images(pack.rows, np.delete(targets, rows, axis=0), pack=pack.path), bad
 
 
 def _rows_of(bad: Sequence[BadFile], paths: Sequence[Path]) -> list[int]:

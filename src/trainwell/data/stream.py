@@ -31,7 +31,7 @@ class StreamStore:
 
     Attributes:
         dataset: map-style, gives (input, class id); inputs are tensors or arrays of one shape.
-        targets: (N,) int64 class ids.
+        targets: (N,) int64 class ids, or (N, M) float32 numbers or labels.
         rows: (N,) int64 row of each sample in the dataset.
         seed: of the run.
         workers: processes that fetch; 0 fetches in this one.
@@ -79,6 +79,8 @@ class StreamStore:
         inputs, targets = fetched
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self.targets.ndim == 2:  # numbers or labels; class ids come with the items
+            targets = self.targets[index]
         return Batch(inputs, targets, index)
 
 

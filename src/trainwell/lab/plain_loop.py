@@ -47,7 +47,7 @@ def few_digits(seed: int, *, count: int = 1_000, held_out: int = 437) -> Samples
 
 
 def few_images(name: str, seed: int, *, count: int, held_out: int, pooled: int = 2) -> Samples:
-    """Return images of `mnist` or `cifar10` at a lower resolution, drawn by the seed from those that are there to train.
+    """Return images of `mnist` or `cifar10` at a lower resolution, drawn by the seed from those there are to train.
 
     Args:
         name: of the data set.

@@ -103,3 +103,23 @@ def checked_targets(targets: ArrayLike, count: int, classes: int) -> Integers:
             " in the order of the columns of the probabilities"
         )
     return ids.astype(np.int64)
+
+
+def checked_labels(probabilities: ArrayLike, targets: ArrayLike, size: int) -> tuple[Floats, Integers]:
+    """Return probabilities of labels as an (N, K) float array and targets as an (N, K) int64 array of 0 and 1.
+
+    Raises:
+        ShapeError: one of them is not (N, K) with N >= 1.
+        DataInvalid: a probability is outside [0, 1] or NaN, or a target is neither 0 nor 1.
+    """
+    floats, truths = np.asarray(probabilities), np.asarray(targets)
+    if floats.ndim != 2 or not len(floats) or floats.shape[1] != size or truths.shape != floats.shape:
+        raise ShapeError(
+            f"probabilities and targets of labels must both be (N, {size}), one column a label, got {floats.shape} and"
+            f" {truths.shape}"
+        )
+    if not np.issubdtype(floats.dtype, np.floating) or not ((floats >= 0) & (floats <= 1)).all():
+        raise DataInvalid("probabilities of labels must be floats from 0 to 1: pass the sigmoid of a network's scores")
+    if not ((truths == 0) | (truths == 1)).all():
+        raise DataInvalid("targets of labels must be 0 or 1: write 1 where a label is true")
+    return floats, truths.astype(np.int64)

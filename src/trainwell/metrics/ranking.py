@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainwell.core.stats import UNDEFINED, Interval, mean_interval, percentile_interval, share
+
 Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
 
 
 def roc_auc(scores: Floats, is_positive: NDArray[np.bool_]) -> tuple[float, Floats]:
@@ -41,3 +44,36 @@ def roc_auc(scores: Floats, is_positive: NDArray[np.bool_]) -> tuple[float, Floa
     of_positive = (negatives_below / negatives - area) * (len(scores) / positives)
     of_negative = (1 - positives_below / positives - area) * (len(scores) / negatives)
     return area, np.where(is_positive, of_positive[rank], of_negative[rank])
+
+
+def area_interval(area: float, moves: Floats, pairs: int) -> Interval:
+    """Return an area with its interval from the resampled means (R,) of its influences.
+
+    An area of 0 or 1 has no influences. It is a share of pairs; among pairs that have no sample in common
+    these are independent trials, so Wilson's interval for that many is wide enough.
+    """
+    if np.isnan(area):
+        return UNDEFINED
+    if area in (0, 1):
+        return share(round(area) * pairs, pairs)
+    return percentile_interval(area, _moved(area, moves))
+
+
+def mean_area_interval(areas: NDArray[np.float64], moves: Floats, pairs: Integers, *, seed: int) -> Interval:
+    """Return the mean area of the classes that have one, from the resampled means (R, K) of its influences."""
+    defined = ~np.isnan(areas)
+    if not defined.any():
+        return UNDEFINED
+    areas, pairs, moves = areas[defined], pairs[defined], moves[:, defined].mean(axis=1)
+    mean = float(areas.mean())
+    resampled = np.full(len(moves), mean) if mean in (0, 1) else _moved(mean, moves)
+    is_blind = (areas == 0) | (areas == 1)
+    return mean_interval(areas, np.where(is_blind, pairs, np.inf), resampled, seed=seed)
+
+
+def _moved(area: float, moves: Floats) -> Floats:
+    """Return an area moved by small steps on the logit scale."""
+    odds = np.log(area / (1 - area)) + moves / (area * (1 - area))
+    with np.errstate(over="ignore"):  # exp(-odds) = inf is an area of 0
+        moved: Floats = 1 / (1 + np.exp(-odds))
+    return moved

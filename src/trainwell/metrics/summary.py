@@ -29,7 +29,7 @@ from trainwell.core.stats import (
 from trainwell.errors import ShapeError
 from trainwell.metrics.calibration import BINS, Calibration, bins_of, calibration
 from trainwell.metrics.checking import Floats, Integers, checked
-from trainwell.metrics.ranking import roc_auc
+from trainwell.metrics.ranking import area_interval, mean_area_interval, roc_auc
 from trainwell.metrics.words import as_html, as_text
 
 TOP_K = (3, 5)
@@ -183,7 +183,9 @@ def measure(probabilities: ArrayLike, targets: ArrayLike, classes: Sequence[str]
     means = bootstrap(columns, seed=seed).astype(np.float64)
     support = confusion.sum(axis=1)
     pairs = np.minimum(support, count - support)  # of one sample inside and one outside a class, none used twice
-    by_class = [_area(*each) for each in zip(areas.tolist(), means[:, 1 + BINS :].T, pairs.tolist(), strict=True)]
+    by_class = [
+        area_interval(*each) for each in zip(areas.tolist(), means[:, 1 + BINS :].T, pairs.tolist(), strict=True)
+    ]
     return Metrics(
         count=count,
         classes=tuple(classes),
@@ -192,7 +194,7 @@ def measure(probabilities: ArrayLike, targets: ArrayLike, classes: Sequence[str]
         top_k=_top_k(floats, ids),
         log_loss=percentile_interval(float(losses.mean()), means[:, 0]),
         calibration_error=_within_one(reversed_interval(bins.error, np.abs(means[:, 1 : 1 + BINS]).sum(axis=1))),
-        roc_auc=by_class[1] if size == 2 else _mean_area(areas, means[:, 1 + BINS :], pairs, seed=seed),
+        roc_auc=by_class[1] if size == 2 else mean_area_interval(areas, means[:, 1 + BINS :], pairs, seed=seed),
         per_class=_per_class(confusion, classes, by_class),
         confusion=confusion,
         calibration=bins,
@@ -288,36 +290,3 @@ def _fill_influences(influences: Floats, floats: Floats, ids: Integers) -> NDArr
     for label in range(floats.shape[1]):
         areas[label], influences[:, label] = roc_auc(floats[:, label], ids == label)
     return areas
-
-
-def _area(area: float, moves: Floats, pairs: int) -> Interval:
-    """Return an area with its interval from the resampled means (R,) of its influences.
-
-    An area of 0 or 1 has no influences. It is a share of pairs; among pairs that have no sample in common
-    these are independent trials, so Wilson's interval for that many is wide enough.
-    """
-    if np.isnan(area):
-        return UNDEFINED
-    if area in (0, 1):
-        return share(round(area) * pairs, pairs)
-    return percentile_interval(area, _moved(area, moves))
-
-
-def _mean_area(areas: NDArray[np.float64], moves: Floats, pairs: Integers, *, seed: int) -> Interval:
-    """Return the mean area of the classes that have one, from the resampled means (R, K) of its influences."""
-    defined = ~np.isnan(areas)
-    if not defined.any():
-        return UNDEFINED
-    areas, pairs, moves = areas[defined], pairs[defined], moves[:, defined].mean(axis=1)
-    mean = float(areas.mean())
-    resampled = np.full(len(moves), mean) if mean in (0, 1) else _moved(mean, moves)
-    is_blind = (areas == 0) | (areas == 1)
-    return mean_interval(areas, np.where(is_blind, pairs, np.inf), resampled, seed=seed)
-
-
-def _moved(area: float, moves: Floats) -> Floats:
-    """Return an area moved by small steps on the logit scale."""
-    odds = np.log(area / (1 - area)) + moves / (area * (1 - area))
-    with np.errstate(over="ignore"):  # exp(-odds) = inf is an area of 0
-        moved: Floats = 1 / (1 + np.exp(-odds))
-    return moved

@@ -37,6 +37,15 @@ def plain_number(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
+def any_number(value: float) -> str:
+    """Say a number of any size to four digits, without an exponent where a person would not write one.
+
+    >>> any_number(10999.6), any_number(0.01234567), any_number(1.5e-7), any_number(2.3e9)
+    ('11,000', '0.01235', '1.5e-07', '2.3e+09')
+    """
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e8 else f"{value:.4g}"
+
+
 def totals(metrics: Metrics) -> list[tuple[str, str]]:
     """Return the name and the words of each number of a whole split, the most asked for first."""
     chance = 100 * metrics.calibration.error_by_chance

@@ -9,14 +9,15 @@ from trainwell.pictures.style import SPLITS, TRAIN, figure, translucent
 LOG_FROM = 10.0  # times the least loss; a linear axis then flattens what happens at the end
 
 
-def loss_curves(history: History, *, steps_per_epoch: float | None) -> go.Figure:
+def loss_curves(history: History, *, steps_per_epoch: float | None, unit: str = "nats") -> go.Figure:
     """Draw the loss: of each step faintly, averaged over neighbouring steps, and of val after each epoch.
 
     Args:
         history: `train/loss` of each step, `epoch/loss` and `val/loss` of each epoch; any may be missing.
         steps_per_epoch: the horizontal axis counts epochs with it, and steps where it is None.
+        unit: of the loss.
     """
-    shown = figure(_x_title(steps_per_epoch), "Loss in nats")
+    shown = figure(_x_title(steps_per_epoch), f"Loss in {unit}")
     step = _whole(history, "train/loss")
     if step is not None:
         raw, smoothed = thin(step), thin(smooth(step, window_of(step)))
@@ -29,7 +30,7 @@ def loss_curves(history: History, *, steps_per_epoch: float | None) -> go.Figure
     if val is not None:
         _add(shown, thin(val), steps_per_epoch, name="val", split="val", mode=_mode(val))
     if is_log(history):
-        shown.update_layout(title_text="Loss in nats, logarithmic scale", yaxis_type="log", yaxis_dtick="D1")
+        shown.update_layout(title_text=f"Loss in {unit}, logarithmic scale", yaxis_type="log", yaxis_dtick="D1")
         shown.update_yaxes(minor={"ticks": ""}, dtick=None, tickformat=".3~g", nticks=5)
     return shown
 
@@ -47,6 +48,23 @@ def accuracy_curves(history: History, *, steps_per_epoch: float | None) -> go.Fi
         if series is not None:
             percent = Series(series.steps, 100 * series.values)
             _add(shown, thin(percent), steps_per_epoch, name=split, split=split, mode=_mode(series))
+    return shown
+
+
+def score_curves(history: History, key: str, title: str, *, steps_per_epoch: float | None) -> go.Figure:
+    """Draw a score that is no share of samples, on train, counted while the weights move, and on val after each epoch.
+
+    Args:
+        history: `epoch/train_KEY` and `val/KEY`; either may be missing.
+        key: the last part of the readings' names.
+        title: what the score is called.
+        steps_per_epoch: see `loss_curves`.
+    """
+    shown = figure(_x_title(steps_per_epoch), title)
+    for name, split in ((f"epoch/train_{key}", "train"), (f"val/{key}", "val")):
+        series = _whole(history, name)
+        if series is not None:
+            _add(shown, thin(series), steps_per_epoch, name=split, split=split, mode=_mode(series))
     return shown
 
 

@@ -38,3 +38,30 @@ def scatter_of_points(
         )
     shown.update_yaxes(scaleanchor="x")
     return shown
+
+
+def scatter_of_numbers(points: NDArray[np.floating[Any]], numbers: NDArray[np.floating[Any]], name: str) -> go.Figure:
+    """Draw points in the plane, each in the colour of its number.
+
+    Args:
+        points: (N, 2) features.
+        numbers: (N,) one number a point.
+        name: of the number.
+    """
+    shown = figure("first feature", "Second feature", height=420)
+    shown.add_scatter(
+        x=points[:, 0].astype(float).round(5),
+        y=points[:, 1].astype(float).round(5),
+        mode="markers",
+        showlegend=False,
+        customdata=numbers.astype(float),
+        marker={
+            "color": numbers.astype(float),
+            "colorscale": "Cividis",
+            "size": 6,
+            "opacity": 0.85,
+            "colorbar": {"title": {"text": label(name)}, "thickness": 12},
+        },
+        hovertemplate="(%{x:.3g}, %{y:.3g}): %{customdata:.4g}<extra></extra>",
+    )
+    return shown.update_yaxes(scaleanchor="x")

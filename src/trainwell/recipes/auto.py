@@ -16,6 +16,7 @@ from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import MEMBER_FIELDS, Recipe, decided, is_open
 from trainwell.core.shelves import SHELVES
+from trainwell.core.task import Task, TaskName
 from trainwell.data.augmentation.geometry import Affine, Geometric, HorizontalFlip, Padding, Shift, VerticalFlip
 from trainwell.data.prepare import Prepared
 from trainwell.errors import RecipeInvalid, did_you_mean
@@ -64,6 +65,11 @@ FAMILIES = {
 }
 MOST_LR = 0.8  # twice what the families take with MOST_BATCH: a bound for larger batches that users name
 MOVE, SHIFT = 0.1, 0.06  # largest moves, as shares of the image
+LOSS_REASONS: dict[TaskName, str] = {
+    "classes": "one class a sample",
+    "numbers": "its least value is at the mean of what a sample may be; R² is measured by it",
+    "labels": "each label is a question of its own",
+}
 CALLED = {"horizontal_flip": "flip", "vertical_flip": "vertical flip", "affine": "moves", "shift": "moves"}
 
 
@@ -136,12 +142,16 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
     wanted, affordable = _wanted_epochs(plan.recipe, count, aimed), math.inf
     if prepared.kind == "images":
         affordable = _choose_network(plan, prepared, wanted, elapsed)
+        if prepared.task.name != "classes":
+            plan.choose(
+                "augmentation", [], f"which changes keep {prepared.task.name} right cannot be asked of the data"
+            )
         _choose_augmentation(plan, prepared)
     else:
         plan.choose("model", "mlp", "the samples are features, not images")
         plan.choose("augmentation", [], "there are none for features")
     plan.choose("initialization", "as_built", "networks of the shelf begin at the scale of their activation")
-    _choose_training(plan)
+    _choose_training(plan, prepared.task)
     if plan.recipe.length.minutes is None:
         reason = _length_reason(plan.recipe, count, aimed)
         if affordable < wanted:
@@ -152,6 +162,8 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
 
 def _balance(prepared: Prepared) -> str:
     """Say why classes are not weighted: accuracy on data as they come is what a run is after."""
+    if prepared.task.name != "classes":
+        return f"the task is {prepared.task.name}: there are no classes to weigh"
     counts = torch.bincount(prepared.stores.train.targets, minlength=len(prepared.classes))
     rarest, most = int(counts.min()), int(counts.max())
     if most < UNBALANCED * rarest:
@@ -272,8 +284,8 @@ def _pixels(sides: Sequence[int]) -> int:
     return max(1, round(SHIFT * min(sides)))
 
 
-def _choose_training(plan: Plan) -> None:
-    """Choose optimizer, schedule and loss, which belong together."""
+def _choose_training(plan: Plan, task: Task) -> None:
+    """Choose optimizer, schedule and loss, which belong together; the loss is that of the task."""
     chosen = decided(plan.recipe.batch.size)
     model = decided(plan.recipe.model)
     family = FAMILIES.get(model.name)
@@ -282,8 +294,9 @@ def _choose_training(plan: Plan) -> None:
         options = {"lr": lr, "momentum": family.momentum, "weight_decay": family.weight_decay}
         reason = f"how {model.name} trains best; the rate grows with the batch, {family.lr:g} for 64"
         plan.choose("optimizer", {"name": "sgd", **options}, reason)
-        reason = "soft labels: the network must not be too sure of what it has seen"
-        plan.choose("loss", {"name": "cross_entropy", "smoothing": family.smoothing}, reason)
+        if task.name == "classes":
+            reason = "soft labels: the network must not be too sure of what it has seen"
+            plan.choose("loss", {"name": "cross_entropy", "smoothing": family.smoothing}, reason)
     plan.choose("optimizer", "adamw", "forgiving of scales that nobody tuned")
-    plan.choose("loss", "cross_entropy", "one class a sample")
+    plan.choose("loss", task.loss, LOSS_REASONS[task.name])
     plan.choose("schedule", "one_cycle", "a rise from a low rate and a fall to zero: the best use of a fixed length")

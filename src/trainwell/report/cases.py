@@ -47,9 +47,9 @@ class Gallery:
 
 
 def galleries(evidence: Evidence) -> tuple[Gallery, ...]:
-    """Return the galleries of val, the split that may be studied; none where there is no val split."""
+    """Return the galleries of val, the split that may be studied; none without one, or where answers are no class."""
     answers = evidence.answers.get("val")
-    if answers is None or len(evidence.classes) != answers.probabilities.shape[1]:
+    if answers is None or evidence.task.name != "classes" or len(evidence.classes) != answers.probabilities.shape[1]:
         return ()
     probabilities, targets, noun = answers.probabilities, answers.targets, noun_of(evidence)
     wrong = int((probabilities.argmax(axis=1) != targets).sum())

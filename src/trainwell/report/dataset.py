@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainwell.pictures.counts import MOST_NAMED, samples_per_class
-from trainwell.pictures.points import scatter_of_points
+from trainwell.pictures.points import scatter_of_numbers, scatter_of_points
 from trainwell.report.embed import Chart, chart, data_uri
 from trainwell.report.evidence import Evidence
 from trainwell.report.headline import noun_of
@@ -43,7 +43,7 @@ class Dataset:
         problems: what is wrong with them; empty where nothing was found.
         charts: samples per class, points.
         sheet: rows of (class, pictures); `is_rows` says whether each class has a row of its own, `across` how
-            many pictures stand in a row.
+            many pictures stand in a row; `is_by_class` whether there are equally many of each class.
         augmented: rows of a picture and its changed versions.
         missing: words for what cannot be shown, and why.
     """
@@ -54,6 +54,7 @@ class Dataset:
     charts: tuple[Chart, ...]
     sheet: tuple[tuple[str, tuple[Picture, ...]], ...]
     is_rows: bool
+    is_by_class: bool
     across: int
     augmented: tuple[tuple[str, ...], ...]
     augmentations: str
@@ -78,7 +79,8 @@ def dataset(evidence: Evidence) -> Dataset | None:
         problems=tuple(_problems(evidence)),
         charts=tuple(_charts(evidence)),
         sheet=tuple(sheet),
-        is_rows=len(evidence.classes) <= ROWS_UP_TO,
+        is_rows=len(evidence.classes) <= ROWS_UP_TO and evidence.task.name == "classes",
+        is_by_class=evidence.task.name == "classes",
         across=min(PICTURES_IN_ROW, max((len(pictures) for _, pictures in sheet), default=1)),
         augmented=augmented,
         augmentations="; ".join(brief(one) for one in chosen) if isinstance(chosen, list) else "",
@@ -95,7 +97,11 @@ def _facts(evidence: Evidence) -> list[tuple[str, str]]:
         facts.append(("size", f"{form['height']} x {form['width']} pixels, {colors}"))
     elif data.get("input_shape"):
         facts.append(("input", " x ".join(map(str, data["input_shape"]))))
-    facts.append(("classes", f"{len(evidence.classes):,}"))
+    facts.append((evidence.task.name, f"{len(evidence.classes):,}"))
+    facts += [
+        (f"{one['name']}", f"{one['low']:.4g} to {one['high']:.4g}, median {one['median']:.4g}")
+        for one in data.get("numbers", [])[:LISTED]
+    ]
     section = evidence.recipe.get("data", {})
     location = str(section.get("location") or brief(section.get("source", "")))
     return [*facts, ("source", location)] if location else facts
@@ -139,16 +145,19 @@ def _charts(evidence: Evidence) -> Iterable[Chart]:
         balance = (
             "about equally many" if ratio < 1.5 else f"the most frequent has {ratio:.1f} times as many as the rarest"
         )
-        how = "Each bar is a class" if len(classes) <= MOST_NAMED else "Each column is a class, named where you point"
+        noun = evidence.task.output
+        how = (
+            f"Each bar is a {noun}" if len(classes) <= MOST_NAMED else f"Each column is a {noun}, named where you point"
+        )
         yield chart(
             "counts",
-            "Samples per class",
+            f"Samples per {noun}",
             samples_per_class(counts, classes),
             caption=f"{how}, its colours are the splits: {balance}.",
-            alt=f"Samples per class, from {min(totals):,} to {max(totals):,}.",
+            alt=f"Samples per {noun}, from {min(totals):,} to {max(totals):,}.",
         )
     points = evidence.samples.get("points/inputs")
-    if points is not None and "points/labels" in evidence.samples:
+    if points is not None and "points/labels" in evidence.samples and evidence.task.name == "classes":
         yield chart(
             "points",
             "The train samples in the plane",
@@ -157,9 +166,22 @@ def _charts(evidence: Evidence) -> Iterable[Chart]:
             alt=f"{len(points):,} points of {len(classes)} classes in the plane.",
         )
 
+    if points is not None and "points/numbers" in evidence.samples and classes:
+        numbers = evidence.samples["points/numbers"]
+        yield chart(
+            "points",
+            "The train samples in the plane",
+            scatter_of_numbers(points, numbers, classes[0]),
+            caption=f"Each mark is one of {len(points):,} train samples; its colour is {classes[0]}.",
+            alt=f"{len(points):,} points in the plane, {classes[0]} from {numbers.min():.4g} to {numbers.max():.4g}.",
+        )
+
 
 def _sheet(evidence: Evidence) -> list[tuple[str, tuple[Picture, ...]]]:
     images, labels = evidence.samples.get("sheet/images"), evidence.samples.get("sheet/labels")
+    if images is not None and labels is None and evidence.task.name != "classes":
+        names = (*evidence.sheet_names, *(f"sample {n}" for n in range(len(evidence.sheet_names), len(images))))
+        return [("", tuple(Picture(data_uri(one), name, name) for one, name in zip(images, names, strict=True)))]
     if images is None or labels is None:
         return []
     rows: dict[str, list[Picture]] = {}

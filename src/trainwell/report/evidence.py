@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from trainwell.core.record import Measure, Reading, read_lines, read_measures, read_readings
+from trainwell.core.task import TASKS, Task
 from trainwell.errors import RunDamaged
-from trainwell.metrics.checking import checked
+from trainwell.metrics.checking import checked, checked_labels
+from trainwell.metrics.numbers import checked_numbers
 from trainwell.pictures.series import Series, history
 from trainwell.train.events import Event, read_events
 from trainwell.train.folder import RunFolder
@@ -25,12 +27,22 @@ ENDINGS = {"stopped": "stopped", "non-finite": "non-finite"}
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a run answered to one split: probabilities (N, K), targets (N,) and the samples' names."""
+    """What a run answered to one split, and the samples' names.
+
+    Attributes:
+        values: probabilities (N, K) of classes or labels, or numbers (N, M).
+        targets: (N,) class ids, (N, K) labels, or (N, M) numbers.
+    """
 
     split: str
-    probabilities: Array
+    values: Array
     targets: Array
     names: tuple[str, ...]
+
+    @property
+    def probabilities(self) -> Array:
+        """The values, where they are probabilities."""
+        return self.values
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +93,13 @@ class Evidence:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the scores."""
+        """Names of the classes, the numbers or the labels, in the order of the scores."""
         return tuple(self.data.get("classes", ()))
+
+    @property
+    def task(self) -> Task:
+        """What the network answers."""
+        return TASKS.get(self.data.get("task", "classes"), TASKS["classes"])
 
     @property
     def epoch_ends(self) -> tuple[int, ...]:
@@ -191,14 +208,22 @@ def answers_of(tensors: Mapping[str, Array], about: Mapping[str, str]) -> dict[s
     """Return the answers by split; names that are missing become positions.
 
     Raises:
-        ShapeError, DataInvalid: they are no probabilities of classes.
+        ShapeError, DataInvalid: they are no probabilities and no numbers.
     """
     found = {}
     for split in ("val", "test"):
-        if f"{split}/probabilities" in tensors and len(tensors[f"{split}/probabilities"]):
-            probabilities, targets = checked(tensors[f"{split}/probabilities"], tensors[f"{split}/targets"])
-            names = json.loads(about.get(f"{split}_names", "[]")) or [f"sample {n}" for n in range(len(targets))]
-            found[split] = Answers(split, probabilities, targets, tuple(names))
+        kind = next((kind for kind in ("probabilities", "numbers") if f"{split}/{kind}" in tensors), None)
+        if kind is None or not len(tensors[f"{split}/{kind}"]):
+            continue
+        values, targets = tensors[f"{split}/{kind}"], tensors[f"{split}/targets"]
+        if kind == "numbers":
+            values, targets = checked_numbers(values, targets, [""] * values.shape[-1])
+        elif targets.ndim == 2:
+            values, targets = checked_labels(values, targets, values.shape[-1])
+        else:
+            values, targets = checked(values, targets)
+        names = json.loads(about.get(f"{split}_names", "[]")) or [f"sample {n}" for n in range(len(targets))]
+        found[split] = Answers(split, values, targets, tuple(names))
     return found
 
 

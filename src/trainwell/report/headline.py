@@ -4,8 +4,12 @@ import shlex
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainwell.core.stats import share
+from trainwell.metrics import measure_numbers
+from trainwell.metrics.labels import THRESHOLD
+from trainwell.metrics.words import any_number
 from trainwell.report.evidence import Answers, Evidence
 from trainwell.report.numbers import brief, counted, duration, percent, span
 
@@ -26,7 +30,7 @@ class Headline:
     Attributes:
         title: source and network.
         status, status_words: one of `STATUS`.
-        number: the accuracy in percent; empty where nothing was measured yet.
+        number: the accuracy or the share of exact matches in percent, or R²; empty where nothing was measured yet.
         claim: the sentence that the number is part of.
         doubt: how sure it is.
         facts: (name, value, remark) of the run.
@@ -81,10 +85,15 @@ def _claim(evidence: Evidence) -> tuple[str, str, str]:
     answers = reported(evidence)
     if answers is None:
         return _claim_so_far(evidence)
+    if evidence.task.name == "numbers":
+        return _claim_of_numbers(evidence, answers)
     count, noun = len(answers.targets), noun_of(evidence)
-    right = int((answers.probabilities.argmax(axis=1) == answers.targets).sum())
-    found = share(right, count)
+    found = share(int(_is_right(answers).sum()), count)
     kind = "never trained or chosen on" if answers.split == "test" else "not trained on"
+    if evidence.task.name == "labels":
+        claim = f"of {counted(count, f'{answers.split} {noun}')}, {kind}, have every label right"
+        doubt = f"On more {noun}s of this kind it is probably {span(found)} (95 % interval). {_val_words(answers)}"
+        return percent(found.value), claim, doubt.rstrip()
     claim = f"of {counted(count, f'{answers.split} {noun}')}, {kind}, are classified correctly"
     most_common = np.bincount(answers.targets).max() / count
     doubt = (
@@ -92,14 +101,48 @@ def _claim(evidence: Evidence) -> tuple[str, str, str]:
         f" say no more). Always answering the most frequent class would be right on {percent(most_common)}."
     )
     if answers.split == "val":
-        doubt += " There is no test split: val also chose the weights, so this is a little too good."
+        doubt += f" {_val_words(answers)}"
     return percent(found.value), claim, doubt
 
 
+def _val_words(answers: Answers) -> str:
+    if answers.split != "val":
+        return ""
+    return "There is no test split: val also chose the weights, so this is a little too good."
+
+
+def _is_right(answers: Answers) -> NDArray[np.bool_]:
+    """Return (N,) whether the class, or every label, is right."""
+    if answers.targets.ndim == 2:
+        right: NDArray[np.bool_] = ((answers.values >= THRESHOLD) == (answers.targets == 1)).all(axis=1)
+        return right
+    return np.asarray(answers.values.argmax(axis=1) == answers.targets)
+
+
+def _claim_of_numbers(evidence: Evidence, answers: Answers) -> tuple[str, str, str]:
+    metrics = measure_numbers(answers.values, answers.targets, [""] * answers.values.shape[1])
+    where = f"{counted(len(answers.targets), f'{answers.split} {noun_of(evidence)}')}"
+    kind = "never trained or chosen on" if answers.split == "test" else "not trained on"
+    if not metrics.r2.is_defined:
+        return "", f"R² is undefined on {where}: their numbers are all alike.", ""
+    what = evidence.classes[0] if len(evidence.classes) == 1 else f"{len(evidence.classes)} numbers"
+    claim = f"is R², the explained share of the variance of {what}, on {where}, {kind}"
+    doubt = f"On others of this kind it is probably {metrics.r2.low:.3f} to {metrics.r2.high:.3f} (95 % interval)."
+    if len(metrics.per_number) == 1:
+        one = metrics.per_number[0]
+        doubt += f" It is off by {any_number(one.rmse.value)} (RMSE), and"
+        doubt += f" always saying the mean by {any_number(one.deviation)}."
+    return f"{metrics.r2.value:.3f}", claim, f"{doubt} {_val_words(answers)}".rstrip()
+
+
 def _claim_so_far(evidence: Evidence) -> tuple[str, str, str]:
-    series = evidence.readings.get("val/accuracy", {}).get("")
+    score = evidence.task.score
+    series = evidence.readings.get(f"val/{score.key}", {}).get("")
     if series is None or not len(series):
-        return "", "No accuracy was measured yet.", ""
+        return "", f"No {score.title} was measured yet.", ""
+    if score.key != "accuracy":
+        value = percent(float(series.values[-1])) if score.is_share else f"{series.values[-1]:.3f}"
+        return value, f"is the {score.title} on val after epoch {len(series)}", "This is no final number."
     count, accuracy = int(evidence.data.get("samples", {}).get("val", 0)), float(series.values[-1])
     many = f"{count:,} val {noun_of(evidence)}s" if count else f"the val {noun_of(evidence)}s"
     doubt = f"95 % interval {span(share(round(accuracy * count), count))}. " if count else ""
@@ -111,22 +154,35 @@ def _claim_so_far(evidence: Evidence) -> tuple[str, str, str]:
 def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
     answers, facts = reported(evidence), []
     if answers is not None:
-        wrong = int((answers.probabilities.argmax(axis=1) != answers.targets).sum())
-        facts.append(("mistakes", f"{wrong:,}", f"of {len(answers.targets):,} in {answers.split}"))
-    if answers is not None and answers.split == "test" and "val" in evidence.answers:
-        val = evidence.answers["val"]
-        found = share(int((val.probabilities.argmax(axis=1) == val.targets).sum()), len(val.targets))
-        facts.append(("val accuracy", percent(found.value), f"{span(found)} of {len(val.targets):,}"))
+        facts += _facts_of(evidence, answers)
     samples = evidence.data.get("samples", {})
     if samples:
         trained = counted(int(samples.get("train", 0)), noun_of(evidence))
-        facts.append(("trained on", trained, counted(len(evidence.classes), "class", "classes")))
+        plural = "classes" if evidence.task.name == "classes" else ""
+        facts.append(("trained on", trained, counted(len(evidence.classes), evidence.task.output, plural)))
     if evidence.epoch_ends:
         epochs = counted(len(evidence.epoch_ends), "epoch")
         facts.append(("length", epochs, counted(evidence.last_step, "step")))
     if evidence.seconds is not None:
         remark = "with loading and evaluation" if evidence.status == "finished" else "of training"
         facts.append(("time", duration(evidence.seconds), remark))
+    return facts
+
+
+def _facts_of(evidence: Evidence, answers: Answers) -> list[tuple[str, str, str]]:
+    """Return what is to be said of the answers beside the number itself."""
+    val = evidence.answers.get("val") if answers.split == "test" else None
+    if evidence.task.name == "numbers":
+        found = None if val is None else measure_numbers(val.values, val.targets, [""] * val.values.shape[1]).r2
+        if val is None or found is None or not found.is_defined:
+            return []
+        return [("val R²", f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f} of {len(val.targets):,}")]
+    wrong = int((~_is_right(answers)).sum())
+    facts = [("mistakes", f"{wrong:,}", f"of {len(answers.targets):,} in {answers.split}")]
+    if val is not None:
+        shares = share(int(_is_right(val).sum()), len(val.targets))
+        name = f"val {evidence.task.score.title}"
+        facts.append((name, percent(shares.value), f"{span(shares)} of {len(val.targets):,}"))
     return facts
 
 

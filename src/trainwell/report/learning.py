@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from trainwell.core.record import Measure
-from trainwell.pictures.curves import accuracy_curves, is_log, loss_curves
+from trainwell.core.task import Score
+from trainwell.pictures.curves import accuracy_curves, is_log, loss_curves, score_curves
 from trainwell.pictures.measures import MOST_PLACES, measure_over_steps
 from trainwell.pictures.series import Series, window_of
 from trainwell.report.embed import Chart, chart
 from trainwell.report.evidence import Evidence
+from trainwell.report.layers import MEASURED
 from trainwell.report.numbers import counted, percent
 
-DRAWN = ("train/loss", "epoch/loss", "val/loss", "epoch/train_accuracy", "val/accuracy")
+LOSSES = ("train/loss", "epoch/loss", "val/loss")
 TITLES = {"lr": "Learning rate", "gradient/norm": "Size of the gradients"}
 MOST_CHARTS = 24
 MOST_COUNTED = 10  # epochs that are counted one by one below a chart
@@ -30,15 +32,18 @@ class Learning:
 
 def learning(evidence: Evidence) -> Learning | None:
     """Return how the network learned; None where nothing was recorded."""
-    names = [name for name in evidence.readings if name not in DRAWN and not name.startswith("final/")]
-    names.sort(key=lambda name: name != "lr")
-    if not names and not any(name in evidence.readings for name in DRAWN):
+    key = evidence.task.score.key
+    of_score = (f"epoch/train_{key}", f"val/{key}")
+    drawn = (*LOSSES, *of_score)
+    names = [name for name in evidence.readings if name not in drawn and not name.startswith(("final/", *MEASURED))]
+    names.sort(key=lambda name: (not name.startswith("penalty/"), name != "lr"))
+    if not names and not any(name in evidence.readings for name in drawn):
         return None
     main = []
     if "train/loss" in evidence.readings or "epoch/loss" in evidence.readings:
         main.append(_loss(evidence))
-    if "epoch/train_accuracy" in evidence.readings or "val/accuracy" in evidence.readings:
-        main.append(_accuracy(evidence))
+    if any(name in evidence.readings for name in of_score):
+        main.append(_accuracy(evidence) if key == "accuracy" else _score(evidence, evidence.task.score))
     others = [_other(evidence, name, number) for number, name in enumerate(names[:MOST_CHARTS])]
     more = len(names) - len(others)
     return Learning(
@@ -86,12 +91,13 @@ def _loss(evidence: Evidence) -> Chart:
         caption += _left_out(step.left_out)
     if is_log(evidence.readings):
         caption += " On this scale equal distances are equal ratios."
+    unit = next((evidence.measures[name].unit for name in LOSSES if name in evidence.measures), "nats")
     facts = [f"train from {step.values[0]:.3g} to {step.values[-1]:.3g}"] if step is not None else []
     facts += [f"val from {val.values[0]:.3g} to {val.values[-1]:.3g}"] if val is not None else []
     return chart(
         "loss",
         "Loss",
-        _aligned(loss_curves(evidence.readings, steps_per_epoch=evidence.steps_per_epoch), evidence),
+        _aligned(loss_curves(evidence.readings, steps_per_epoch=evidence.steps_per_epoch, unit=unit), evidence),
         caption=caption,
         alt=f"Loss over the run: {', '.join(facts) or 'no values'}.",
     )
@@ -114,8 +120,27 @@ def _accuracy(evidence: Evidence) -> Chart:
     )
 
 
+def _score(evidence: Evidence, score: Score) -> Chart:
+    facts = []
+    for name, split in ((f"epoch/train_{score.key}", "train"), (f"val/{score.key}", "val")):
+        series = _whole(evidence, name)
+        if series is not None:
+            facts.append(f"{split} from {series.values[0]:.3g} to {series.values[-1]:.3g}")
+    words = score.words.format(of="the samples")
+    return chart(
+        "score",
+        score.title[:1].upper() + score.title[1:],
+        _aligned(
+            score_curves(evidence.readings, score.key, score.title, steps_per_epoch=evidence.steps_per_epoch), evidence
+        ),
+        caption=f"{words[:1].upper()}{words[1:]}; higher is better, 1 is perfect.",
+        alt=f"{score.title} over the run: {', '.join(facts) or 'no values'}.",
+    )
+
+
 def _other(evidence: Evidence, name: str, number: int) -> Chart:
     places = evidence.readings[name]
+    places = {"": places[""]} if "" in places else places  # those of the layers stand in a section of their own
     measure = evidence.measures.get(name) or Measure(name, "", "no definition was recorded")
     caption = measure.definition[:1].upper() + measure.definition[1:] + "."
     if len(places) > MOST_PLACES:
@@ -126,7 +151,7 @@ def _other(evidence: Evidence, name: str, number: int) -> Chart:
     facts = f"from {min(values):.3g} to {max(values):.3g}" if values else "no finite values"
     return chart(
         f"measure-{number}",
-        TITLES.get(name, name),
+        TITLES.get(name, name.replace("penalty/", "Penalty ")),
         _aligned(measure_over_steps(measure, places, steps_per_epoch=evidence.steps_per_epoch), evidence),
         caption=caption,
         alt=f"{name} over the run, {facts}.",

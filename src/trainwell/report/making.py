@@ -15,6 +15,11 @@ from trainwell.report.evidence import Evidence
 from trainwell.report.headline import noun_of
 from trainwell.report.numbers import brief, counted, duration
 
+ASKED = {
+    "classes": "answers[0].label, answers[0].confidence",
+    "numbers": "answers[0].numbers",
+    "labels": "answers[0].labels",
+}
 EVENTS = {"set": "values were changed", "extend": "made longer", "retreat": "memory ran out: smaller pieces"}
 
 
@@ -111,7 +116,8 @@ def _commands(evidence: Evidence) -> list[tuple[str, str]]:
     done = len(evidence.epoch_ends)
     commands = []
     if evidence.has_classifier:
-        commands.append(("Ask it about new files", f"trainwell predict {run} FILES… --csv answers.csv"))
+        asked = "TABLE.csv" if evidence.data.get("columns") else "FILES…"
+        commands.append(("Ask it about new files", f"trainwell predict {run} {asked} --csv answers.csv"))
         commands.append(("Measure it on other labelled data", f"trainwell evaluate {run} SOURCE"))
     commands.append(("Train the same again, bit for bit on this machine", f"trainwell fit --recipe {run}"))
     if evidence.status == "finished":
@@ -131,5 +137,5 @@ def _python(evidence: Evidence) -> str:
     return (
         f"import trainwell as tw\n\nclassifier = tw.load({run}{model})\n"
         f"answers = classifier.predict({asked})\n"
-        "print(answers[0].label, answers[0].confidence)"
+        f"print({ASKED[evidence.task.name]})"
     )

@@ -13,11 +13,16 @@ from trainwell.report.dataset import dataset
 from trainwell.report.embed import Chart, as_script_data
 from trainwell.report.evidence import gather
 from trainwell.report.headline import headline
+from trainwell.report.labelled import quality_of_labels
+from trainwell.report.layers import layers
 from trainwell.report.learning import learning
 from trainwell.report.making import making
 from trainwell.report.numbers import printable
 from trainwell.report.quality import quality
+from trainwell.report.regression import quality_of_numbers
 from trainwell.train.folder import RunFolder
+
+QUALITIES = {"classes": quality, "numbers": quality_of_numbers, "labels": quality_of_labels}
 
 
 def render(folder: RunFolder) -> str:
@@ -25,9 +30,10 @@ def render(folder: RunFolder) -> str:
     evidence = gather(folder)
     parts = {
         "headline": headline(evidence),
-        "quality": quality(evidence),
+        "quality": QUALITIES[evidence.task.name](evidence),
         "galleries": galleries(evidence),
         "learning": learning(evidence),
+        "layers": layers(evidence),
         "dataset": dataset(evidence),
         "making": making(evidence),
     }

@@ -1,11 +1,12 @@
 """How good the answers are: totals, each class, confusion, calibration, and what a threshold gains."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from trainwell.core.stats import Interval
-from trainwell.metrics import Coverage, Metrics, coverage, measure
+from trainwell.metrics import ClassMetrics, Coverage, Metrics, coverage, measure
 from trainwell.pictures.answering import answering
 from trainwell.pictures.confusion import MOST_CLASSES, confusion_matrix, frequent_mistakes
 from trainwell.pictures.reliability import reliability
@@ -46,8 +47,8 @@ class Quality:
     Attributes:
         lead: on which samples, and what the intervals are.
         totals: (name, value, interval, what it is).
-        rows: the classes; `order` says how they are sorted.
-        charts: confusion, calibration, threshold.
+        rows: the classes or labels, which `noun` calls them; `order` says how they are sorted. Empty for numbers.
+        charts: of classes confusion, calibration, threshold.
         mistakes: the most frequent ones, in words.
     """
 
@@ -59,30 +60,25 @@ class Quality:
     charts: tuple[Chart, ...]
     mistakes: tuple[str, ...]
     notes: tuple[str, ...]
+    noun: str = "class"
 
 
 def quality(evidence: Evidence) -> Quality | None:
-    """Return how good the answers are; None where there are none."""
+    """Return how good the answers are, of which each is one class; None where there are none."""
     answers = reported(evidence)
     if answers is None or len(evidence.classes) != answers.probabilities.shape[1]:
         return None
     metrics = measure(answers.probabilities, answers.targets, evidence.classes)
     choosing = evidence.answers.get("val") or answers
     noun = noun_of(evidence)
-    lead = (
-        f"Measured on {counted(metrics.count, f'{answers.split} {noun}')}"
-        + (f", {_looks(evidence.looks)}. " if answers.split == "test" else ". ")
-        + "Every interval is a 95 % interval: it says how far the number would move with other samples."
-        + (_IN_SAMPLE if answers.split == "val" and evidence.temperature != 1 else "")
-    )
     is_sorted = len(metrics.per_class) > SORTED_FROM
-    strip_from = _strip_from(metrics)
+    begin = strip_from(metrics.per_class)
     return Quality(
-        lead=lead,
+        lead=lead_of(evidence, answers, metrics.count),
         totals=tuple(_totals(metrics)),
-        rows=tuple(_rows(metrics, strip_from, is_sorted=is_sorted)),
+        rows=tuple(class_rows(metrics.per_class, begin, is_sorted=is_sorted)),
         order="The classes with the lowest F1 stand first." if is_sorted else "",
-        strip_from=strip_from,
+        strip_from=begin,
         charts=(
             _confusion(metrics, answers),
             _reliability(metrics, answers, temperature=evidence.temperature),
@@ -90,6 +86,16 @@ def quality(evidence: Evidence) -> Quality | None:
         ),
         mistakes=tuple(_mistakes(metrics)),
         notes=metrics.notes,
+    )
+
+
+def lead_of(evidence: Evidence, answers: Answers, count: int) -> str:
+    """Say on which samples something was measured, and what the intervals are."""
+    return (
+        f"Measured on {counted(count, f'{answers.split} {noun_of(evidence)}')}"
+        + (f", {_looks(evidence.looks)}. " if answers.split == "test" else ". ")
+        + "Every interval is a 95 % interval: it says how far the number would move with other samples."
+        + (_IN_SAMPLE if answers.split == "val" and evidence.temperature != 1 else "")
     )
 
 
@@ -137,20 +143,21 @@ def _number_span(interval: Interval) -> str:
     return f"{interval.low:.3f} to {interval.high:.3f}" if interval.is_defined else ""
 
 
-def _strip_from(metrics: Metrics) -> float:
+def strip_from(rows: Sequence[ClassMetrics]) -> float:
     """Return where the strips of the table begin, in percent: a round number below every interval."""
-    lows = [one.f1.low for one in metrics.per_class if one.f1.is_defined]
+    lows = [one.f1.low for one in rows if one.f1.is_defined]
     return float(np.floor(10 * min(lows, default=0.0)) * 10)
 
 
-def _rows(metrics: Metrics, strip_from: float, *, is_sorted: bool) -> list[ClassRow]:
-    ordered = list(metrics.per_class)
+def class_rows(rows: Sequence[ClassMetrics], begin: float, *, is_sorted: bool) -> list[ClassRow]:
+    """Return the rows of the table, the lowest F1 first where they are sorted; strips begin at so many percent."""
+    ordered = list(rows)
     if is_sorted:
         ordered.sort(key=lambda one: one.f1.value if one.f1.is_defined else np.inf)
 
     def place(share: float) -> float:
         """Return where on its strip a share lies, in percent."""
-        return round(100 * (100 * share - strip_from) / (100 - strip_from), 2) if share == share else 0.0
+        return round(100 * (100 * share - begin) / (100 - begin), 2) if share == share else 0.0
 
     return [
         ClassRow(

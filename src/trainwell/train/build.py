@@ -1,6 +1,5 @@
 """From a resolved recipe and prepared data to everything that a step needs."""
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -10,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from trainwell.core.batch import Batch, Splits
-from trainwell.core.chance import Chance
 from trainwell.core.recipe import Recipe, decided
 from trainwell.core.shelves import augmentations, losses, optimizers, preprocessings, probes, schedules
 from trainwell.core.state import Probe
+from trainwell.core.task import Task
 from trainwell.data.loader import Loader
 from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
@@ -23,11 +22,10 @@ from trainwell.losses import class_weights
 from trainwell.models.building import build_network
 from trainwell.optimizers.groups import parameter_groups
 from trainwell.train.hooks import standard_hooks
+from trainwell.train.penalizing import Penalties
+from trainwell.train.starting import start_weights
 
 EVALUATION_BATCH = 256
-# Samples that first weights are taken from, and their pixels at most: 1,024 images of 32x32, or as many patches of
-# larger ones, give each weight of a layer of patches a thousand patches or more. Fewer than 16 images are too alike.
-MOST_STARTING, STARTING_PIXELS, LEAST_STARTING = 1_024, 1_024 * 32 * 32, 16
 
 
 @dataclass
@@ -35,19 +33,25 @@ class Job:
     """Everything that a step needs, built and on its device.
 
     Attributes:
-        criterion: (logits (N, K), targets) -> (N,) losses.
+        task: what is to be answered; `classes`: the names of the outputs.
+        criterion: (logits (N, K), targets) -> (N,) losses; `loss_unit`: what one of them is.
+        penalties: what is added to the loss, built around the network.
         schedule: step -> multiplier of each group's `initial_lr`.
         loaders: train shuffled; val and test in order.
         train_pipeline: augmentation and preprocessing; `evaluation_pipeline`: preprocessing alone.
         name_of: position in the train split -> what a person calls that sample.
         hooks: objects that act, in order; `probes`: instruments that look, every `probe_every` steps.
+        notes: what is to be said of how the network was started.
     """
 
     recipe: Recipe
+    task: Task
     classes: tuple[str, ...]
     model: nn.Module
     optimizer: torch.optim.Optimizer
     criterion: Callable[[Tensor, Tensor], Tensor]
+    loss_unit: str
+    penalties: Penalties
     schedule: Callable[[int], float]
     loaders: Splits[Loader]
     train_pipeline: Pipeline
@@ -60,6 +64,7 @@ class Job:
     probe_every: int
     probes: tuple[Probe, ...] = ()
     hooks: list[object] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which the network runs: lower precision, or nothing at all."""
@@ -91,35 +96,36 @@ def build(
         OptionInvalid: an option does not fit the data.
     """
     device = torch.device(recipe.machine.device)
-    num_classes = len(prepared.classes)
-    stores = prepared.stores
-    _refuse_blind_patience(recipe, stores)
+    _refuse_blind_patience(recipe, prepared.stores)
     train_pipeline, evaluation_pipeline = build_pipelines(recipe, prepared, fitted)
     model = build_network(
         decided(recipe.model),
         prepared.input_shape,
-        num_classes,
+        len(prepared.classes),
         seed=recipe.seed,
         files=recipe.files,
         given=given,
         front=evaluation_pipeline.preprocessing.layer(prepared.input_shape),
     )
-    _start_on_data(model, prepared, evaluation_pipeline, seed=recipe.seed)
+    notes = start_weights(model, recipe, prepared, evaluation_pipeline)
     is_channels_last = recipe.machine.memory_format == "channels_last"
     memory_format = torch.channels_last if is_channels_last else torch.preserve_format
     model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
     size, every = decided(recipe.batch.size), decided(recipe.machine.probe_every)
-    loaders = _loaders(recipe, stores, num_classes, size, device)
+    loaders = _loaders(recipe, prepared, size, device)
     epochs = int(recipe.length.epochs)
     every_epoch = loaders.train.steps_per_epoch
     loss = decided(recipe.loss)
     steps = min(recipe.length.steps or epochs * every_epoch, epochs * every_epoch)
     return Job(
         recipe=recipe,
+        task=prepared.task,
         classes=prepared.classes,
         model=model,
         optimizer=build_optimizer(recipe, model),
         criterion=losses.build(loss.name, loss.options),
+        loss_unit=losses[loss.name].traits.get("unit", "unit of the loss"),
+        penalties=Penalties(recipe.penalties, model),
         schedule=build_schedule(recipe, steps, every_epoch),
         loaders=loaders,
         train_pipeline=train_pipeline,
@@ -132,6 +138,7 @@ def build(
         probe_every=every,
         probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
         hooks=[*standard_hooks(recipe, model), *hooks],
+        notes=notes,
     )
 
 
@@ -143,23 +150,15 @@ def _refuse_blind_patience(recipe: Recipe, stores: Splits[Any]) -> None:
         )
 
 
-def _start_on_data(model: nn.Module, prepared: Prepared, pipeline: Pipeline, *, seed: int) -> None:
-    """Let a network whose first weights depend on the data take them from some preprocessed training samples."""
-    front = pipeline.preprocessing.layer(prepared.input_shape)  # a fresh one: looking must not move the model's own
-    network = model if front is None else model.get_submodule("1")
-    start_on = getattr(network, "start_on", None)
-    if start_on is not None:
-        store = prepared.stores.train
-        count = min(MOST_STARTING, max(LEAST_STARTING, STARTING_PIXELS // math.prod(prepared.input_shape[1:])))
-        chosen = Chance(seed, "start on data").permutation(0, len(store))[:count]
-        inputs = pipeline(store.gather(chosen), 0).inputs
-        start_on(inputs if front is None else front(inputs.float()).detach())
-
-
-def _loaders(recipe: Recipe, stores: Splits[Any], num_classes: int, size: int, device: torch.device) -> Splits[Loader]:
-    weight = None
+def _loaders(recipe: Recipe, prepared: Prepared, size: int, device: torch.device) -> Splits[Loader]:
+    stores, weight = prepared.stores, None
     if recipe.regularization.class_weights == "balanced":
-        weight = class_weights(stores.train.targets, num_classes)[stores.train.targets]
+        if prepared.task.name != "classes":
+            raise OptionInvalid(
+                f"regularization.class_weights=balanced weighs classes, and these data have {prepared.task.name}: set"
+                " it to none"
+            )
+        weight = class_weights(stores.train.targets, len(prepared.classes))[stores.train.targets]
     train = Loader(stores.train, batch_size=size, seed=recipe.seed, shuffle=True, device=device, sample_weight=weight)
     rest = {
         name: Loader(store, batch_size=max(size, EVALUATION_BATCH), seed=recipe.seed, shuffle=False, device=device)
@@ -216,7 +215,7 @@ def build_schedule(recipe: Recipe, total_steps: int, steps_per_epoch: int) -> Ca
     return schedule
 
 
-def check_outputs(logits: object, batch: Batch, num_classes: int) -> None:
+def check_outputs(logits: object, batch: Batch, num_classes: int, task: Task) -> None:
     """Refuse outputs that are not (N, K).
 
     Raises:
@@ -226,7 +225,8 @@ def check_outputs(logits: object, batch: Batch, num_classes: int) -> None:
         raise ModelInvalid(f"the network must return a tensor (N, K) of raw scores, got {type(logits).__name__}")
     expected = (len(batch), num_classes)
     if tuple(logits.shape) != expected:
+        one = "one output a number" if task.name == "numbers" else f"one raw score a {task.output}"
         raise ModelInvalid(
-            f"the network must return (N, K) = {expected}, one raw score a class for each of the {len(batch)} inputs"
+            f"the network must return (N, K) = {expected}, {one} for each of the {len(batch)} inputs"
             f" {tuple(batch.inputs.shape)}, got {tuple(logits.shape)}: check its last layer"
         )

@@ -1,4 +1,4 @@
-"""How good a network is on one split: loss and accuracy by sample, in evaluation mode."""
+"""How good a network is on one split: loss and score by sample, in evaluation mode."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,32 +9,41 @@ import torch
 from torch import Tensor, nn
 
 from trainwell.core.batch import Batch
-from trainwell.core.stats import Interval, share
+from trainwell.core.stats import UNDEFINED, Interval, share
+from trainwell.core.task import TASKS, Score, Task
 from trainwell.data.loader import Loader
 from trainwell.data.pipeline import Pipeline
+from trainwell.train.scoring import Scoring
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation measured: mean loss in nats a sample, hits and count.
+    """What an evaluation measured: mean loss a sample, the sum of the samples' scores (hits, where each is right or
+    not), their count, and which score it is.
 
     >>> Evaluation(0.5, 9, 10).accuracy
     0.9
     """
 
     loss: float
-    hits: int
+    hits: float
     count: int
+    kind: Score = TASKS["classes"].score
 
     @property
-    def accuracy(self) -> float:
-        """Share of samples whose highest score is at their class."""
+    def score(self) -> float:
+        """The score of the task: accuracy of classes, R² of numbers, exact match of labels."""
         return self.hits / self.count
 
     @property
+    def accuracy(self) -> float:
+        """The score, where it is the share of samples whose highest score is at their class."""
+        return self.score
+
+    @property
     def interval(self) -> Interval:
-        """The accuracy with its 95 % interval."""
-        return share(self.hits, self.count)
+        """The score with its 95 % interval, where it is a share of samples; undefined else, see the metrics."""
+        return share(round(self.hits), self.count) if self.kind.is_share else UNDEFINED
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -70,15 +79,18 @@ def evaluate(
     criterion: Callable[[Tensor, Tensor], Tensor],
     autocast: Callable[[], AbstractContextManager[Any]],
     *,
+    task: Task,
     kept: list[Tensor] | None = None,
 ) -> Evaluation:
-    """Return loss and accuracy over all samples of a loader, every sample counted once.
+    """Return loss and score over all samples of a loader, every sample counted once.
 
     The model's mode and running statistics stay as they were. Where memory runs out, batches are cut.
     `kept` takes the scores (n, K), float32, of each batch in order.
     """
     loss = torch.zeros((), dtype=torch.float64, device=loader.device)
-    hits = torch.zeros((), dtype=torch.int64, device=loader.device)
+    scoring = Scoring(task, loader.targets)
+    is_counted = task.score.is_share
+    hits = torch.zeros((), dtype=torch.int64 if is_counted else torch.float64, device=loader.device)
     count, pieces = 0, 1
 
     def scores(batch: Batch) -> Tensor:
@@ -99,6 +111,6 @@ def evaluate(
             loss += criterion(logits.float(), batch.targets).sum(dtype=torch.float64)
             if kept is not None:
                 kept.append(logits.float())
-            hits += (logits.argmax(1) == batch.targets).sum()
+            hits += scoring(logits, batch.targets).sum()
             count += len(batch)
-    return Evaluation(float(loss) / count, int(hits), count)
+    return Evaluation(float(loss) / count, hits.item(), count, task.score)

@@ -71,6 +71,8 @@ def execute(
         torch.set_num_threads(threads_of(recipe))
         job = build(recipe, prepared, fitted, given=given.model, hooks=given.hooks)
         if not is_resolved:
+            for note in job.notes:
+                reporter.say(note)
             weights = sum(parameter.numel() for parameter in job.model.parameters() if parameter.requires_grad)
             reporter.start(StartReport(recipe, prepared.summary, choices, weights, job.total_steps, folder.path))
         return Execution(folder, job, prepared, reporter, begun, files).run(epochs, is_stopped)

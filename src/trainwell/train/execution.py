@@ -10,7 +10,7 @@ from torch import Tensor
 from trainwell.classifier import Contract
 from trainwell.classifier import save as save_classifier
 from trainwell.core.recipe import Recipe, decided
-from trainwell.core.record import Journal, Measure, Reading, Record, read_lines
+from trainwell.core.record import Journal, Reading, Record, read_lines
 from trainwell.data.loader import Loader
 from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
@@ -30,14 +30,10 @@ from trainwell.train.loop import Loop
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Reporter
 from trainwell.train.run import Run
+from trainwell.train.scoring import final_measures
 from trainwell.train.snapshot import Alarm, named_tensors
 from trainwell.train.storage import collect, progress_of, put_into
 
-FINAL_MEASURES = tuple(
-    Measure(f"{split}/{name}", unit, f"{words} of the weights that the run reports, on the {place} split")
-    for split, place in (("final/val", "val"), ("final/test", "test"))
-    for name, unit, words in (("loss", "nats", "mean loss"), ("accuracy", "share of 1", "accuracy"))
-)
 MOST_NAMED = 20  # samples in a report; their count stands beside them
 EPOCH_PAUSE_SECONDS = 5.0  # least time between checkpoints at the end of an epoch
 CHECKPOINT_SHARE = 0.02  # share of training time that checkpoints may take
@@ -58,6 +54,9 @@ def contract_of(recipe: Recipe, prepared: Prepared, *, temperature: float) -> Co
         is_streamed=isinstance(prepared.stores.train, StreamStore),
         files=recipe.files,
         temperature=temperature,
+        task=prepared.task.name,
+        scaling=prepared.scaling,
+        columns=prepared.columns,
     )
 
 
@@ -195,12 +194,12 @@ class Execution:
                 tensor.copy_(loop.best[name])
         found: dict[str, Evaluation] = {}
         scores: dict[str, Tensor] = {}
-        self.record.define(FINAL_MEASURES)
+        self.record.define(final_measures(job.task, job.loss_unit))
         for name, loader in job.loaders.items():
             if name == "train":
                 continue
             found[name], scores[name] = self._final(name, loader)
-            values = {"loss": found[name].loss, "accuracy": found[name].accuracy}
+            values = {"loss": found[name].loss, job.task.score.key: found[name].score}
             self.record.append(Reading(step, f"final/{name}/{key}", value) for key, value in values.items())
         self._deliver(scores)
         seconds = time.perf_counter() - self.begun
@@ -228,7 +227,9 @@ class Execution:
         pipeline = Pipeline(
             [], job.evaluation_pipeline.preprocessing, seed=job.recipe.seed, input_shape=self.prepared.input_shape
         )
-        found = evaluate(self.loop.reported_model, loader, pipeline, job.criterion, nullcontext, kept=kept)
+        found = evaluate(
+            self.loop.reported_model, loader, pipeline, job.criterion, nullcontext, task=job.task, kept=kept
+        )
         scores = torch.cat(kept).cpu()
         bad = (~torch.isfinite(scores).all(1)).nonzero().flatten().tolist()
         if not bad:
@@ -247,20 +248,24 @@ class Execution:
         )
 
     def _deliver(self, scores: Mapping[str, Tensor]) -> None:
-        """Make confidences honest by what val shows, and store the classifier and the predictions.
+        """Make confidences honest by what val shows, and store the classifier and the answers.
 
         Old predictions go first: at no moment do predictions lie beside a classifier that did not make them.
         """
-        val, fitted = self.prepared.stores.val, 1.0
-        if val is not None:
+        task, val, fitted = self.prepared.task.name, self.prepared.stores.val, 1.0
+        if val is not None and task == "classes":
             fitted = temperature(scores["val"].numpy(), val.targets.numpy())
-        honest = {name: torch.from_numpy(at_temperature(each.numpy(), fitted)) for name, each in scores.items()}
+        contract = contract_of(self.job.recipe, self.prepared, temperature=fitted)
+        if task == "classes":
+            answers = {name: torch.from_numpy(at_temperature(each.numpy(), fitted)) for name, each in scores.items()}
+        else:
+            answers = {name: torch.from_numpy(contract.answers(each)) for name, each in scores.items()}
         remove_predictions(self.folder)
         save_classifier(
             self.folder.classifier,
             model=self.loop.reported_model,
             preprocessing=self.job.evaluation_pipeline.preprocessing,
-            contract=contract_of(self.job.recipe, self.prepared, temperature=fitted),
+            contract=contract,
             code=self.folder.code,
         )
-        keep_predictions(self.folder, self.prepared, honest, step=self.loop.progress.step, temperature=fitted)
+        keep_predictions(self.folder, self.prepared, answers, step=self.loop.progress.step, temperature=fitted)

@@ -25,6 +25,7 @@ SHEET_IMAGES = 60
 AUGMENTED_IMAGES, AUGMENTED_TIMES = 6, 6
 LARGEST_SIDE = 96  # pixels of an image that is only looked at
 MOST_POINTS = 2_000
+ANSWERS = {"classes": "probabilities", "labels": "probabilities", "numbers": "numbers"}  # what the file calls them
 
 
 def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, is_augmented: bool) -> None:
@@ -44,11 +45,11 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
         tensors["val_digests"] = _heads(prepared, prepared.rows.val)
     store, names = prepared.stores.train, []
     if prepared.kind == "images":
-        chosen = balanced(store.targets, len(prepared.classes), SHEET_IMAGES)
-        tensors |= {
-            "sheet/images": for_eyes(store.gather(chosen).inputs),
-            "sheet/labels": store.targets[chosen].clone(),
-        }
+        is_classes = prepared.task.name == "classes"
+        chosen = balanced(store.targets, len(prepared.classes), SHEET_IMAGES) if is_classes else _spread(len(store))
+        tensors["sheet/images"] = for_eyes(store.gather(chosen).inputs)
+        if is_classes:
+            tensors["sheet/labels"] = store.targets[chosen].clone()
         names = [prepared.name("train", position) for position in chosen.tolist()]
         if is_augmented:
             spread = torch.linspace(0, len(chosen) - 1, min(AUGMENTED_IMAGES, len(chosen))).long()
@@ -58,8 +59,17 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
             tensors["augmented/after"] = torch.stack(versions, dim=1)  # (m, r, H, W, C)
     elif prepared.input_shape == (2,):
         batch = store.gather(torch.arange(min(len(store), MOST_POINTS)))
-        tensors |= {"points/inputs": batch.inputs.float(), "points/labels": batch.targets}
+        tensors["points/inputs"] = batch.inputs.float()
+        if prepared.task.name == "classes":
+            tensors["points/labels"] = batch.targets
+        elif prepared.task.name == "numbers":
+            tensors["points/numbers"] = torch.from_numpy(prepared.targets("train")[: len(batch), 0].copy())
     write_tensors(folder.samples, tensors, {"names": json.dumps(names)})
+
+
+def _spread(count: int) -> Tensor:
+    """Return positions of some samples of a split, evenly over it."""
+    return torch.linspace(0, count - 1, min(SHEET_IMAGES, count)).long()
 
 
 def _heads(prepared: Prepared, rows: np.ndarray) -> Tensor:
@@ -71,17 +81,17 @@ def _heads(prepared: Prepared, rows: np.ndarray) -> Tensor:
 def keep_predictions(
     folder: RunFolder,
     prepared: Prepared,
-    probabilities: Mapping[str, Tensor],
+    answers: Mapping[str, Tensor],
     *,
     step: int,
     temperature: float = 1.0,
 ) -> None:
-    """Store the class probabilities (N, K) of val and test, and the val images that a person should look at.
+    """Store what was answered to val and test, and the val images that a person should look at.
 
     Args:
         folder: of the run.
         prepared: its data.
-        probabilities: by split.
+        answers: by split: the probabilities (N, K) of classes or labels, or numbers (N, M).
         step: after how many steps the weights gave them.
         temperature: that they were brought to.
 
@@ -90,13 +100,14 @@ def keep_predictions(
     """
     tensors: dict[str, Tensor] = {}
     names = {"step": str(step), "temperature": repr(temperature)}
-    for split, values in probabilities.items():
-        store = getattr(prepared.stores, split)
-        tensors |= {f"{split}/probabilities": values, f"{split}/targets": store.targets}
-        names[f"{split}_names"] = json.dumps([prepared.name(split, position) for position in range(len(store))])
-    if "val" in probabilities and prepared.stores.val is not None and prepared.kind == "images":
-        val = prepared.stores.val
-        chosen = torch.from_numpy(shown(probabilities["val"].numpy(), val.targets.numpy()))
+    task = prepared.task.name
+    for split, values in answers.items():
+        targets = torch.from_numpy(np.ascontiguousarray(prepared.targets(split)))
+        tensors |= {f"{split}/{ANSWERS[task]}": values, f"{split}/targets": targets}
+        names[f"{split}_names"] = json.dumps([prepared.name(split, position) for position in range(len(targets))])
+    val = prepared.stores.val
+    if "val" in answers and val is not None and prepared.kind == "images" and task == "classes":
+        chosen = torch.from_numpy(shown(answers["val"].numpy(), val.targets.numpy()))
         tensors["val/shown_index"] = chosen
         if len(chosen):
             tensors["val/shown_images"] = for_eyes(val.gather(chosen).inputs)

@@ -1,7 +1,7 @@
 """The training loop, and the only description of the order in which things happen in a step.
 
     events of this step ─ before_step ─ lr ─ augment ─ before_forward ─ forward ─ losses ─ backward
-    ─ after_backward (clipping) ─ probes look ─ optimizer ─ probes look ─ after_step (averages) ─ buffer
+    ─ penalties ─ after_backward (clipping) ─ probes look ─ optimizer ─ probes look ─ after_step (averages) ─ buffer
 
 Every `DRAIN_STEPS` steps, and at least every second, the buffered losses come to the host, are recorded
 and guarded; a non-finite one rolls the run back to the last good state. At the end of an epoch val is
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from trainwell.core.batch import Batch
 from trainwell.core.chance import StepChance
-from trainwell.core.record import Measure, Reading, Record
-from trainwell.core.state import State, UpdateProbe
+from trainwell.core.record import Reading, Record
+from trainwell.core.state import State
 from trainwell.data.loader import Loader
 from trainwell.errors import MemoryExhausted
 from trainwell.regularization import EarlyStopping
@@ -27,21 +27,14 @@ from trainwell.train.build import Job, build_schedule, check_outputs
 from trainwell.train.evaluate import Evaluation, evaluate, is_out_of_memory
 from trainwell.train.events import Event, Events
 from trainwell.train.hooks import AverageWeights, by_place
+from trainwell.train.probing import Probing
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import EpochReport, Reporter, StepReport
+from trainwell.train.scoring import Scoring, loop_measures
 from trainwell.train.snapshot import Alarm, Good, infinite_buffers, is_finite, named_tensors, put_back, take
 
 DRAIN_STEPS, DRAIN_SECONDS = 128, 1.0
 SNAPSHOT_STEPS, SNAPSHOT_SECONDS = 512, 10.0
-
-MEASURES = (
-    Measure("train/loss", "nats", "mean loss over the samples of one step, before the step changes the weights"),
-    Measure("epoch/loss", "nats", "mean of train/loss over all samples of an epoch, while the weights move"),
-    Measure("epoch/train_accuracy", "share of 1", "share of the epoch's samples scored highest at their class"),
-    Measure("val/loss", "nats", "mean loss over the val split after the epoch, in evaluation mode"),
-    Measure("val/accuracy", "share of 1", "share of the val split scored highest at their class after the epoch"),
-    Measure("lr", "per step", "learning rate of the epoch's last step, first parameter group"),
-)
 
 
 class _Rewind(Exception):
@@ -57,22 +50,23 @@ class Loop:
         self.record = record
         self.events = events
         self.reporter = reporter
-        self.state = State(job.model, job.optimizer)
+        self.state = State(job.model, job.optimizer, autocast=job.autocast)
         self.best: dict[str, Tensor] = {}
         self.wants_stop: Callable[[], bool] = lambda: False
         self.on_pause: Callable[[bool], None] = lambda is_epoch_end: None
         self._infinite = infinite_buffers(job.model)
-        self._buffer = StepBuffer()
+        self._buffer = StepBuffer(Scoring(job.task, job.loaders.train.targets))
         self._places = by_place(job.hooks)
         self._chance = StepChance(job.recipe.seed, device=job.device)
         self._shares: dict[tuple[int, int], Tensor] = {}
-        self._probe_readings: list[Reading] = []
+        self._probing = Probing(job.probes, every=job.probe_every, events=events, reporter=reporter)
         self._watch = self._watching()
         self._clock = time.perf_counter()
         self._counted = self._begun = 0
         self._drained_at = self._clock
         self._rate = self._last_loss = 0.0
-        record.define([*MEASURES, *(measure for probe in job.probes for measure in probe.measures)])
+        of_probes = [measure for probe in job.probes for measure in probe.measures]
+        record.define([*loop_measures(job.task, job.loss_unit), *of_probes, *job.penalties.measures])
         self.good = self._keep_good()
 
     def run(self) -> None:
@@ -119,15 +113,16 @@ class Loop:
         if done.step in self.events.steps:
             self.apply_events()
         try:
-            self.advance(batch, is_probed=self._is_probed(done.step))
+            self.advance(batch, is_probed=self._probing.is_due(done.step))
         except RuntimeError as error:
             self._retreat(error, len(batch))
         state = self.state
         assert state.batch is not None
-        self._buffer.add(done.step, state.losses, state.logits, state.batch)
+        terms = self.job.penalties.taken() if self.job.penalties else None
+        self._buffer.add(done.step, state.losses, state.logits, state.batch, penalties=terms)
         done.step += 1
         late = time.perf_counter() - self._drained_at > DRAIN_SECONDS
-        if self._probe_readings or late or len(self._buffer) >= DRAIN_STEPS or self._buffer.is_large:
+        if self._probing.has_readings or late or len(self._buffer) >= DRAIN_STEPS or self._buffer.is_large:
             self.drain()
             self._report_step()
             if self.events.take_requests(done.step):
@@ -151,13 +146,10 @@ class Loop:
         for act in places["after_backward"]:
             act(state)
         if is_probed:
-            for probe in job.probes:
-                self._probe_readings += probe.measure(state)
+            self._probing.before_update(state)
         job.optimizer.step()
         if is_probed:
-            for probe in job.probes:
-                if isinstance(probe, UpdateProbe):
-                    self._probe_readings += probe.measure_update(state)
+            self._probing.after_update(state)
         for group in job.optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None  # ten times quicker than zero_grad
@@ -165,19 +157,23 @@ class Loop:
             act(state)
 
     def _forward_backward(self, state: State) -> None:
-        """Fill `.grad` with the gradient of the batch's weighted mean loss, one piece after another."""
+        """Fill `.grad` with the gradient of the batch's weighted mean loss and penalties, one piece after another."""
         job, batch, pieces = self.job, state.batch, self.progress.pieces
         assert batch is not None
         state.losses, state.logits = [], []
+        job.penalties.begin()
         for piece in (batch,) if pieces == 1 else batch.split(pieces):
             with job.autocast():
                 logits = job.model(piece.inputs)
             if state.step == 0:
-                check_outputs(logits, piece, len(job.classes))
-            losses = job.criterion(logits.float(), piece.targets)
-            losses.backward(self._share(piece, batch))
+                check_outputs(logits, piece, len(job.classes), job.task)
+            scores, share = logits.float(), self._share(piece, batch)
+            losses = job.criterion(scores, piece.targets)
+            penalized = job.penalties.on_scores(losses, scores, share) if job.penalties else losses
+            penalized.backward(share)
             state.losses.append(losses.detach())
             state.logits.append(logits.detach())
+        job.penalties.on_weights()
 
     def _share(self, piece: Batch, batch: Batch) -> Tensor:
         """What each loss of a piece weighs in the mean over the batch, (n,); seeds the backward pass."""
@@ -188,10 +184,6 @@ class Loop:
         if share is None:
             share = self._shares[sizes] = torch.full(sizes[:1], 1.0 / sizes[1], device=self.job.device)
         return share
-
-    def _is_probed(self, step: int) -> bool:
-        """Whether probes look at this step: 0, 1, 2, 4, 8, … and every `probe_every`."""
-        return bool(self.job.probes) and (step % self.job.probe_every == 0 or step & (step - 1) == 0)
 
     def drain(self) -> None:
         """Bring the buffered losses over, guard them and write them down.
@@ -208,9 +200,10 @@ class Loop:
             done.take(drained)
             self._last_loss = drained.losses[-1]
             self.record.append_series("train/loss", drained.first_step, drained.losses)
-        if self._probe_readings:
-            self.record.append(self._probe_readings)
-            self._probe_readings = []
+            for name, terms in zip(self.job.penalties.names, drained.penalties, strict=True):
+                places = enumerate(terms, drained.first_step)
+                self.record.append(Reading(step, f"penalty/{name}", term) for step, term in places)
+        self.record.append(self._probing.take())
         self._drained_at = time.perf_counter()
         late = self._drained_at - self._kept_at > SNAPSHOT_SECONDS
         if late or done.step - self.good.snapshot.step >= SNAPSHOT_STEPS:
@@ -245,7 +238,7 @@ class Loop:
         self._watch = self._watching()
         self.record.cut(good.record_length)
         self._buffer.clear()
-        self._probe_readings = []
+        self._probing.take()
 
     def _retreat(self, error: RuntimeError, size: int) -> None:
         """Cut batches into twice as many pieces where memory ran out, from this step on."""
@@ -305,11 +298,11 @@ class Loop:
         self._rate = (done.count - self._counted) / (time.perf_counter() - self._clock)
         for act in self._places["after_epoch"]:
             act(self.state)
-        loss, accuracy = done.loss / done.weight, done.hits / done.count
-        readings = {"epoch/loss": loss, "epoch/train_accuracy": accuracy, "lr": self.state.lr}
+        loss, score, key = done.loss / done.weight, done.hits / done.count, job.task.score.key
+        readings = {"epoch/loss": loss, f"epoch/train_{key}": score, "lr": self.state.lr}
         val = self.evaluate(job.loaders.val) if job.loaders.val is not None else None
         if val is not None:
-            readings |= {"val/loss": val.loss, "val/accuracy": val.accuracy}
+            readings |= {"val/loss": val.loss, f"val/{key}": val.score}
         self.record.append(Reading(done.step, name, value) for name, value in readings.items())
         if val is not None and job.recipe.regularization.patience is not None:
             self._watch_val(val)
@@ -321,12 +314,13 @@ class Loop:
                 epoch=done.epoch,
                 epochs=done.epochs,
                 loss=loss,
-                train_accuracy=accuracy,
+                train_score=score,
                 val_loss=None if val is None else val.loss,
-                val_accuracy=None if val is None else val.accuracy,
+                val_score=None if val is None else val.score,
                 lr=self.state.lr,
                 images_per_second=self._rate,
                 seconds=seconds,
+                score=job.task.score,
             )
         )
         self.good = self._keep_good()
@@ -354,7 +348,9 @@ class Loop:
     def evaluate(self, loader: Loader) -> Evaluation:
         """Evaluate the weights that this run would report now, in the precision of the run."""
         job = self.job
-        return evaluate(self.reported_model, loader, job.evaluation_pipeline, job.criterion, job.autocast)
+        return evaluate(
+            self.reported_model, loader, job.evaluation_pipeline, job.criterion, job.autocast, task=job.task
+        )
 
     @property
     def reported_model(self) -> nn.Module:
@@ -386,8 +382,9 @@ class Loop:
                 step=done.step,
                 total_steps=job.total_steps,
                 loss=self._last_loss,
-                train_accuracy=done.hits / max(done.count, 1),
+                train_score=done.hits / max(done.count, 1),
                 images_per_second=rate,
                 seconds_left=left,
+                score=job.task.score,
             )
         )

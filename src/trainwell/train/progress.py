@@ -22,7 +22,7 @@ class Progress:
     begun: int = 0
     loss: float = 0.0
     weight: float = 0.0
-    hits: int = 0
+    hits: float = 0
     count: int = 0
     seconds: float = 0.0
     is_stopped_early: bool = False
@@ -30,10 +30,10 @@ class Progress:
 
     def take(self, drained: Drained) -> None:
         """Add some steps to the pass under way, one by one, however many were drained together."""
-        for loss, weight in zip(drained.sums, drained.weights, strict=True):
+        for loss, weight, hits in zip(drained.sums, drained.weights, drained.hits, strict=True):
             self.loss += loss
             self.weight += weight
-        self.hits += drained.hits
+            self.hits += hits
         self.count += drained.count
 
     def end_epoch(self) -> None:

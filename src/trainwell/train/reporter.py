@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import Recipe
+from trainwell.core.task import TASKS, Score
 
 
 @dataclass(frozen=True)
@@ -34,40 +35,51 @@ class StartReport:
 class EpochReport:
     """One finished pass over the training split.
 
-    `train_accuracy` is counted during the pass, while the weights move; `val_*` are None without a
-    val split. `seconds` is the time of the pass with its evaluation.
+    `train_score` is counted during the pass, while the weights move; `val_*` are None without a
+    val split; `score` says which score they are. `seconds` is the time of the pass with its evaluation.
     """
 
     epoch: int
     epochs: int
     loss: float
-    train_accuracy: float
+    train_score: float
     val_loss: float | None
-    val_accuracy: float | None
+    val_score: float | None
     lr: float
     images_per_second: float
     seconds: float
+    score: Score = TASKS["classes"].score
 
     def __str__(self) -> str:
-        val = "" if self.val_accuracy is None else f", val {self.val_accuracy:.3f}"
+        val = "" if self.val_score is None else f", val {self.val_score:.3f}"
         return (
-            f"epoch {self.epoch}/{self.epochs}: loss {self.loss:.3f}, train {self.train_accuracy:.3f}{val},"
-            f" lr {self.lr:.1e}"
+            f"epoch {self.epoch}/{self.epochs}: loss {self.loss:.3f}, {named(self.score)}train"
+            f" {self.train_score:.3f}{val}, lr {self.lr:.1e}"
         )
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where the run is within an epoch; `train_accuracy` is that of the epoch so far."""
+    """Where the run is within an epoch; `train_score` is that of the epoch so far."""
 
     epoch: int
     epochs: int
     step: int
     total_steps: int
     loss: float
-    train_accuracy: float
+    train_score: float
     images_per_second: float
     seconds_left: float
+    score: Score = TASKS["classes"].score
+
+
+def named(score: Score) -> str:
+    """Return what stands in front of the numbers of a score; nothing for accuracy, which everyone expects.
+
+    >>> named(TASKS["numbers"].score)
+    'R² '
+    """
+    return "" if score.key == "accuracy" else f"{score.title} "
 
 
 class Reporter(Protocol):

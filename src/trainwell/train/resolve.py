@@ -18,14 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainwell.core.batch import Batch
 from trainwell.core.chance import StepChance
 from trainwell.core.machine import AutoChoice, choose_memory_format, choose_threads, propose_precision
-from trainwell.core.recipe import Recipe, training_seconds
+from trainwell.core.recipe import Recipe, decided, training_seconds
 from trainwell.core.shelves import probes
 from trainwell.data.prepare import Prepared
 from trainwell.errors import ModelInvalid, UserError
 from trainwell.train.build import Fitted, Job, build, check_outputs
+from trainwell.train.cadence import Work, choose_interval, cost_of_look
 from trainwell.train.evaluate import evaluation_mode, is_out_of_memory
 
-LEAST_PROBE_STEPS = 128  # between two looks: as often as losses are drained
 REHEARSED_STEPS = 3
 REHEARSED_SAMPLES = 32  # of each batch in these steps
 TIMED_STEPS = 8
@@ -54,9 +54,13 @@ def resolve(
         ModelInvalid: the network does not fit the data.
     """
     choices: list[AutoChoice] = []
-    recipe = _choose_sizes(recipe, prepared, choices)
+    if recipe.machine.memory_format == "auto":
+        chosen = choose_memory_format("auto", input_dims=1 + len(prepared.input_shape))
+        choices.append(chosen)
+        recipe = recipe.with_values({chosen.field: chosen.value})
     fixed = {"machine.precision": "float32", "length.epochs": 1, "length.minutes": None, "length.steps": None}
-    trial = recipe.with_values({**fixed, "schedule": "constant"})  # the recipe's own may not fit into one epoch
+    fixed |= {"machine.probe_every": 1, "schedule": "constant"}  # the recipe's own may not fit into one epoch
+    trial = recipe.with_values(fixed)
 
     def rehearsal(precision: str) -> Job:
         with_precision = trial.with_values({"machine.precision": precision})
@@ -64,7 +68,7 @@ def resolve(
 
     job = rehearsal("float32")
     batches = list(itertools.islice(job.loaders.train.epoch(0), REHEARSED_STEPS))
-    multiply_adds = _multiply_adds(job, batches[0])
+    multiply_adds = count_multiply_adds(job, batches[0])
     if recipe.machine.threads == "auto":
         threads = choose_threads(multiply_adds=multiply_adds)
         choices.append(threads)
@@ -76,26 +80,27 @@ def resolve(
         choices.append(_cost_of_determinism(rehearsal(precision), batches))
     if recipe.length.minutes is not None:
         recipe = _choose_length(recipe, rehearsal(precision), batches, elapsed, choices)
+    if recipe.machine.probe_every == "auto":
+        interval = probe_interval(recipe, job, multiply_adds)
+        choices.append(interval)
+        recipe = recipe.with_values({interval.field: interval.value})
     return recipe, choices
 
 
-def _choose_sizes(recipe: Recipe, prepared: Prepared, choices: list[AutoChoice]) -> Recipe:
-    """Choose memory format and probe interval."""
-    values: dict[str, Any] = {}
-
-    def choose(field: str, value: Any, reason: str) -> None:
-        values[field] = value
-        choices.append(AutoChoice(field, value, reason))
-
-    if recipe.machine.memory_format == "auto":
-        chosen = choose_memory_format("auto", input_dims=1 + len(prepared.input_shape))
-        choose(chosen.field, chosen.value, chosen.reason)
-    if recipe.machine.probe_every == "auto":
-        cost = sum(probes[choice.name].traits.get("cost", 1.0) for choice in recipe.probes)
-        budget = recipe.machine.probe_budget
-        every = max(LEAST_PROBE_STEPS, math.ceil(cost / max(budget, 1e-9)))
-        choose("machine.probe_every", every, f"a look costs {cost:g} steps: below {100 * budget:g} % of training")
-    return recipe.with_values(values)
+def probe_interval(recipe: Recipe, job: Job, multiply_adds: float) -> AutoChoice:
+    """Choose how often the probes look, from the length of the run and the size of its network."""
+    steps = int(recipe.length.epochs) * job.steps_per_epoch
+    steps = min(steps, recipe.length.steps or steps)
+    parameters = list(job.model.parameters())
+    work = Work(
+        multiply_adds,
+        layers=sum(parameter.ndim >= 2 for parameter in parameters),
+        weights=sum(parameter.numel() for parameter in parameters),
+        threads=decided(recipe.machine.threads),
+        device=job.device.type,
+    )
+    cost = cost_of_look((probes[choice.name].traits for choice in recipe.probes), work)
+    return choose_interval(cost, steps=steps, budget=recipe.machine.probe_budget)
 
 
 def _choose_precision(
@@ -126,7 +131,7 @@ def _choose_precision(
     return "float32"
 
 
-def _multiply_adds(job: Job, batch: Batch) -> float:
+def count_multiply_adds(job: Job, batch: Batch) -> float:
     """Count the multiply-adds of one forward pass of a batch; also refuses a network that does not fit.
 
     Raises:
@@ -134,7 +139,7 @@ def _multiply_adds(job: Job, batch: Batch) -> float:
     """
     few = next(iter(job.evaluation_pipeline(batch, 0).split(-(-len(batch) // 2))))
     try:
-        with evaluation_mode(job.model), FlopCounterMode(display=False) as counter, torch.no_grad():
+        with evaluation_mode(job.model), job.autocast(), FlopCounterMode(display=False) as counter, torch.no_grad():
             logits = job.model(few.inputs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, UserError):
@@ -142,7 +147,7 @@ def _multiply_adds(job: Job, batch: Batch) -> float:
         raise ModelInvalid(
             f"the network cannot take inputs of shape {tuple(few.inputs.shape)}: {error}: check its first layers"
         ) from error
-    check_outputs(logits, few, len(job.classes))
+    check_outputs(logits, few, len(job.classes), job.task)
     return float(counter.get_total_flops() / 2 * len(batch) / len(few))
 
 

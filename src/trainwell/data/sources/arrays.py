@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainwell.core.shelves import sources
+from trainwell.core.task import TaskWish
 from trainwell.data.layouts import Layout
 from trainwell.data.pairs import find_pairs, join_pairs
 from trainwell.data.samples import Samples
@@ -25,7 +26,14 @@ def _example(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 @sources.card(takes="a .npz file of arrays x and y", accepts=_accepts, example=_example)
-def arrays(location: str, *, x: str | None = None, y: str | None = None, layout: Layout = "auto") -> Samples:
+def arrays(
+    location: str,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    layout: Layout = "auto",
+    task: TaskWish = "auto",
+) -> Samples:
     """Arrays in a .npz file: x and y, or x_train, y_train, x_test, y_test and other usual spellings.
 
     Args:
@@ -33,13 +41,14 @@ def arrays(location: str, *, x: str | None = None, y: str | None = None, layout:
         x: name of the array of inputs, where it is not a usual one.
         y: name of the array of labels, where it is not a usual one.
         layout: order of the axes of images, where the shape does not tell it.
+        task: what the labels are: classes, numbers (regression), or labels of 0 and 1; by default what they hold says.
 
     Raises:
         DataInvalid: the file is no sound .npz, or its arrays cannot be used.
     """
     named = read_npz(Path(location))
     pairs, classes = find_pairs(named, where=Path(location).name, x=x, y=y)
-    return join_pairs(pairs, layout=layout, classes=classes)
+    return join_pairs(pairs, layout=layout, classes=classes, task=task)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Sets of points in the plane whose classes no straight line, or only a good network, can tell apart."""
+"""Sets of points in the plane: classes that no straight line can tell apart, and numbers to be predicted."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -12,28 +12,32 @@ from trainwell.core.shelves import sources
 from trainwell.core.units import Amount, Seed, Unit
 from trainwell.data.samples import Samples
 
-Kind = Literal["moons", "circles", "xor", "spirals", "ring", "modes"]
+Kind = Literal["moons", "circles", "xor", "spirals", "ring", "modes", "plane", "gauss"]
 Points = Annotated[int, Ge(8), Le(10_000_000), Unit("points")]
 Draw = Callable[[int, np.random.Generator], np.ndarray]
+Number = Callable[[np.ndarray], np.ndarray]
 
 
 @sources.card()
 def points(*, kind: Kind = "moons", samples: Points = 1000, noise: Amount = 0.1, seed: Seed = 0) -> Samples:
-    """Points in the plane in two classes, with two float features: moons, circles, xor, spirals, ring, modes.
+    """Points in the plane, in two classes (moons, circles, xor, spirals, ring, modes) or with a number (plane, gauss).
 
-    Half of the points are of each class (one more of class 0 where `samples` is odd). The class is that of
-    the clean point; then Gaussian noise moves it.
+    There are two float features. Half of the points are of each class (one more of class 0 where `samples` is odd).
+    Class and number are those of the clean point; then Gaussian noise moves it.
 
     Args:
         kind: moons, two half circles that reach into each other; circles, of radius 1/2 and 1; xor, opposite
             quadrants of the square [-1, 1]^2; spirals, two arms of a turn and a half; ring, 1 <= ||x|| <= 2
             against the inside and the outside to radius 3; modes, three discs of radius 1/2 against the rest of
-            the square [-2, 2]^2.
+            the square [-2, 2]^2; plane, the number (x + y) / 10 in the square [-6, 6]^2; gauss, a number from -1 to 1
+            in that square, six cones of height 1 and radius 2 that point up and down in turn, 0 elsewhere.
         samples: how many points.
         noise: standard deviation of the Gaussian that moves each point, in units of the plane.
         seed: of the draw; the seed of a run does not change its data.
     """
     generator = Chance(seed, "points").generator(kind)
+    if kind in _NUMBERS:
+        return _with_numbers(_NUMBERS[kind], samples, noise, generator)
     counts = samples - samples // 2, samples // 2
     clean = np.concatenate([draw(count, generator) for draw, count in zip(_KINDS[kind], counts, strict=True)])
     moved = clean + noise * generator.standard_normal(clean.shape)
@@ -46,6 +50,31 @@ def points(*, kind: Kind = "moons", samples: Points = 1000, noise: Amount = 0.1,
         kind="features",
         arrays=torch.from_numpy(moved[order].astype(np.float32)),  # (N, 2)
     )
+
+
+def _with_numbers(number: Number, samples: int, noise: float, generator: np.random.Generator) -> Samples:
+    clean = generator.uniform(-_HALF_SIDE, _HALF_SIDE, (samples, 2))
+    moved = clean + noise * generator.standard_normal(clean.shape)
+    return Samples(
+        classes=("number",),
+        labels=number(clean)[:, None],
+        splits=np.full(samples, "", dtype="<U5"),
+        kind="features",
+        arrays=torch.from_numpy(moved.astype(np.float32)),
+        task="numbers",
+        reason="each point has a number",
+    )
+
+
+def _plane(xy: np.ndarray) -> np.ndarray:
+    return np.asarray(xy.sum(1) / 10)
+
+
+def _cones(xy: np.ndarray) -> np.ndarray:
+    """The six of the TensorFlow playground: of each point the cone that is highest or deepest there."""
+    heights = (1 - np.linalg.norm(xy[:, None] - _TOPS, axis=2) / 2).clip(0)  # (N, 6)
+    best = heights.argmax(1)
+    return np.asarray(heights.max(1) * _SIGNS[best])
 
 
 def _polar(radius: Any, angle: Any) -> np.ndarray:
@@ -121,3 +150,7 @@ _KINDS: dict[str, tuple[Draw, Draw]] = {
     "modes": (_off_modes, _in_modes),
 }
 _CLASSES = {"ring": ("elsewhere", "ring"), "modes": ("elsewhere", "mode")}
+_HALF_SIDE = 6.0
+_TOPS = np.array([(-4, 2.5), (0, 2.5), (4, 2.5), (-4, -2.5), (0, -2.5), (4, -2.5)])
+_SIGNS = np.array([1, -1, 1, -1, 1, -1])
+_NUMBERS: dict[str, Number] = {"plane": _plane, "gauss": _cones}

@@ -1,9 +1,9 @@
-"""A CSV or TSV table: of image paths and labels, or of numbers and a label."""
+"""A CSV or TSV table: of image paths or numbers, and for each row a class, one or more numbers, or labels."""
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from trainwell.core.shelves import sources
-from trainwell.data.labels import Labelled, read_labels
+from trainwell.core.task import TaskWish
+from trainwell.data.labels import Labelled
 from trainwell.data.samples import SPLIT_WORDS, Samples, first_rows
+from trainwell.data.targets import read_targets
 from trainwell.errors import DataInvalid, did_you_mean
 
 _USUAL = {
@@ -49,7 +51,7 @@ class _Table:
 
 
 def _accepts(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in (".csv", ".tsv")
+    return path.is_file() and is_table(path)
 
 
 def _example(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -63,38 +65,79 @@ def _example(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 @sources.card(takes="a .csv or .tsv table with a label column", accepts=_accepts, example=_example)
-def table(location: str, *, path: str | None = None, label: str | None = None, split: str | None = None) -> Samples:
-    """A CSV or TSV table of image paths and labels, or of float features and a label; a split column is respected.
+def table(
+    location: str,
+    *,
+    path: str | None = None,
+    label: str | tuple[str, ...] | None = None,
+    split: str | None = None,
+    task: TaskWish = "auto",
+) -> Samples:
+    """A CSV or TSV table of image paths or float features, and a class, numbers or labels; a split column is respected.
 
     Args:
         location: the table; its first line names the columns, and paths in it are relative to its folder.
         path: the column of image paths, where its name is not a usual one; without any, all other columns are features.
-        label: the column of labels, where its name is not a usual one.
+        label: the column to be answered, where its name is not a usual one; several, as [a, b], are that many numbers,
+            or labels of 0 and 1 that may be true at once.
         split: the column of train, val or test, where its name is not a usual one; an empty cell is ours to decide.
+        task: what the label is: classes, numbers (regression) or labels; by default what its column holds says.
 
     Raises:
         DataInvalid: the table is empty or uneven, a column is missing, or a cell cannot be used.
     """
     cells = _read(Path(location))
-    label_column = cells.find("label", label)
-    if label_column is None:
+    label_columns = _label_columns(cells, label)
+    path_column, split_column = cells.find("path", path), cells.find("split", split)
+    known = _labels(cells, label_columns, task)
+    splits = _splits(cells, split_column)
+    about: dict[str, Any] = {"task": known.task, "reason": known.reason}
+    if path_column is not None:
+        folder = Path(location).parent
+        files = tuple(folder / name for name in _filled(cells, path_column))
+        return Samples(known.classes, known.labels, splits, files=files, root=folder, notes=known.notes, **about)
+    columns = [column for column in cells.columns if column not in (*label_columns, split_column)]
+    features = torch.from_numpy(_numbers(cells, columns))
+    note = f"{cells.name} has no column of paths: its {len(columns)} other columns are features: {first_rows(columns)}"
+    about |= {"notes": (note, *known.notes), "columns": tuple(columns)}
+    return Samples(known.classes, known.labels, splits, "features", arrays=features, **about)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is named as a table is."""
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def read_features(path: Path, columns: Sequence[str]) -> np.ndarray:
+    """Return the columns of these names of a table as features (N, D) float32, in this order; others are left out.
+
+    Raises:
+        DataInvalid: the table cannot be read, columns are missing, or a cell is no finite number.
+    """
+    cells = _read(path)
+    missing = [column for column in columns if column not in cells.columns]
+    if missing:
+        raise DataInvalid(
+            f"{path} has no column {first_rows(map(repr, missing))}, and the network was trained on"
+            f" {first_rows(columns, limit=20)}{did_you_mean(missing[0], cells.columns)}"
+        )
+    return _numbers(cells, columns)
+
+
+def _label_columns(cells: _Table, label: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    asked = label if isinstance(label, tuple) else (label,)
+    found = tuple(column for each in asked if (column := cells.find("label", each)) is not None)
+    if not found:
         raise DataInvalid(
             f"{cells.name} has no label column: its columns are {', '.join(cells.columns)}; name the column of "
             "labels with "
             f"label=NAME, or call it {' or '.join(_USUAL['label'][:3])} (the first line of the table must name the "
             "columns)"
         )
-    path_column, split_column = cells.find("path", path), cells.find("split", split)
-    known = _labels(cells, label_column)
-    splits = _splits(cells, split_column)
-    if path_column is not None:
-        folder = Path(location).parent
-        files = tuple(folder / name for name in _filled(cells, path_column))
-        return Samples(known.classes, known.labels, splits, files=files, root=folder, notes=known.notes)
-    columns = [column for column in cells.columns if column not in (label_column, split_column)]
-    features = torch.from_numpy(_numbers(cells, columns))
-    note = f"{cells.name} has no column of paths: its {len(columns)} other columns are features: {first_rows(columns)}"
-    return Samples(known.classes, known.labels, splits, "features", arrays=features, notes=(note, *known.notes))
+    doubled = sorted({column for column in found if found.count(column) > 1})
+    if doubled:
+        raise DataInvalid(f"{cells.name}: column {doubled[0]!r} is named twice as a label: name it once")
+    return found
 
 
 def _read(path: Path) -> _Table:
@@ -142,11 +185,15 @@ def _filled(cells: _Table, column: str) -> list[str]:
     return values
 
 
-def _labels(cells: _Table, column: str) -> Labelled:
-    """Numbers are class ids; everything else, also a code such as 007, is a class name."""
+def _labels(cells: _Table, columns: Sequence[str], task: TaskWish) -> Labelled:
+    """Return what is to be answered; in a single column, all that is no number, and a code such as 007, is a class."""
+    if len(columns) > 1:
+        where = f"columns {', '.join(map(repr, columns))} of {cells.name}"
+        return read_targets(_several(cells, columns), where=where, task=task, names=columns)
+    column = columns[0]
     values = _filled(cells, column)
     is_code = any(len(value) > 1 and value.startswith("0") and value.isdigit() for value in values)
-    numbers = None if is_code else _parse(values)
+    numbers = None if is_code and task in ("auto", "classes") else _parse(values)
     missing = [
         line
         for line, value in zip(cells.lines, values, strict=True)
@@ -158,7 +205,25 @@ def _labels(cells: _Table, column: str) -> Labelled:
             f"{first_rows(missing)}): label or remove them"
         )
     where = f"column {column!r} of {cells.name}"
-    return read_labels(np.array(values) if numbers is None else _integers(numbers), where=where)
+    if task == "numbers" and numbers is None:
+        numbers = _several(cells, columns)[:, 0]  # which names the cell that is no number
+    known = read_targets(np.array(values) if numbers is None else _integers(numbers), where=where, task=task)
+    return replace(known, classes=(column,)) if known.task != "classes" else known
+
+
+def _several(cells: _Table, columns: Sequence[str]) -> np.ndarray:
+    """Return columns of numbers, or of true and false, as (N, M)."""
+    values = np.empty((len(cells.rows), len(columns)))
+    for place, column in enumerate(columns):
+        for row, (line, cell) in enumerate(zip(cells.lines, _filled(cells, column), strict=True)):
+            parsed = _parse([{"true": "1", "false": "0"}.get(cell.lower(), cell)])
+            if parsed is None:
+                raise DataInvalid(
+                    f"{cells.name}, line {line}: column {column!r} holds {cell!r}, where a number is needed: numbers,"
+                    " or 0 and 1, are what several label columns and task=numbers can hold"
+                )
+            values[row, place] = parsed[0]
+    return values
 
 
 def _parse(values: Sequence[str]) -> np.ndarray | None:

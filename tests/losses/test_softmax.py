@@ -1,4 +1,4 @@
-"""Cross-entropy against NumPy and scikit-learn, class weights, and the words of its errors."""
+"""Cross-entropy against NumPy and scikit-learn, and the words of its errors."""
 
 import math
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
-from sklearn.utils.class_weight import compute_class_weight
 
 from trainwell.core.shelves import losses
-from trainwell.errors import DataInvalid, OptionInvalid, ShapeError
-from trainwell.losses import class_weights, cross_entropy, smooth_cross_entropy
+from trainwell.errors import OptionInvalid, ShapeError
+from trainwell.losses import cross_entropy, smooth_cross_entropy
 
 
 def rewrite(logits: np.ndarray, soft: np.ndarray, smoothing: float) -> np.ndarray:
@@ -93,27 +92,3 @@ def test_wrong_shapes_are_refused_with_a_cure(logits: tuple[int, ...], targets: 
 def test_smoothing_of_one_leaves_no_label_and_is_refused() -> None:
     with pytest.raises(OptionInvalid, match=r"cross_entropy:smoothing must be a number >= 0 and < 1, got 1\.0"):
         losses.build("cross_entropy", {"smoothing": 1.0})
-
-
-def test_class_weights_are_scikit_learns_balanced_ones_and_average_to_1_over_samples() -> None:
-    labels = torch.tensor([0] * 50 + [1] * 7 + [2] * 23)
-    weights = class_weights(labels, 3)
-    known = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
-    np.testing.assert_allclose(weights, known, rtol=1e-6)
-    assert weights[labels].mean().item() == pytest.approx(1.0, rel=1e-6)
-    sums = torch.zeros(3).index_add(0, labels, weights[labels])
-    torch.testing.assert_close(sums, torch.full((3,), 80 / 3))
-
-
-def test_a_class_without_samples_has_no_weight_and_is_named() -> None:
-    with pytest.raises(DataInvalid, match=r"class 1, 3 of 4 has no training sample, .* without class weights"):
-        class_weights(torch.tensor([0, 2, 2]), 4)
-
-
-def test_labels_that_are_no_class_ids_are_refused() -> None:
-    with pytest.raises(
-        DataInvalid, match="labels must be class ids from 0 to 1, got 1 to 2: number the classes from 0"
-    ):
-        class_weights(torch.tensor([1, 2]), 2)
-    with pytest.raises(ShapeError, match=r"labels must be \(N,\) whole numbers, got \(2, 2\)"):
-        class_weights(torch.zeros(2, 2), 2)
