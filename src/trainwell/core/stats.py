@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -80,6 +79,8 @@ def student_interval(values: Floats) -> Interval:
     >>> print(student_interval(np.array([1.0, 2.0, 3.0])))
     2.0000 (-0.4841 to 4.4841)
     """
+    from scipy.special import stdtrit  # a tenth of a second, which those who only measure are spared
+
     count, value = len(values), float(np.mean(values)) if len(values) else math.nan
     if count < 2:
         return Interval(value, -math.inf, math.inf) if count else UNDEFINED

@@ -17,8 +17,8 @@ from trainwell.data.prepare import Prepared
 from trainwell.models.building import build_network
 
 PASSES = 3  # a backward pass costs two forward passes
-# Pixels that the machine is timed with at most, a whole batch where it fits: more would cost memory and seconds, while a
-# few large images keep it as busy as many small ones. Fewer than a batch run from nearer memory, up to twice as fast.
+# Pixels that the machine is timed with at most, a whole batch where it fits: more would cost memory and seconds, while
+# a few large images keep it as busy as many small ones. Fewer than a batch run from nearer memory, up to twice as fast.
 TIMED_PIXELS, LEAST_TIMED = 64 * 64 * 64, 2
 TIMED_STEPS = 3  # the quickest counts: the first one also pays for start-up, and the machine may be busy
 
