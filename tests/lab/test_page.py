@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trainwell.errors import RunInvalid
@@ -52,6 +53,13 @@ def test_the_page_holds_verdicts_checks_figures_and_numbers(results: list[Result
     data = json.loads(page.partition('id="page-data">')[2].partition("</script>")[0])
     assert list(data["figures"]) == ["toy_shown-1"]
     assert page.count('data-chart="toy_shown-1"') == 1
+
+
+def test_a_verdict_of_numpy_is_stored_like_any_other(results: list[Result], tmp_path: Path) -> None:
+    shown = results[0]
+    checks = tuple(dataclasses.replace(check, holds=np.bool_(True)) for check in shown.checks)
+    write_results(tmp_path, [dataclasses.replace(shown, checks=checks)])
+    assert json.loads((tmp_path / f"{shown.name}.json").read_text())["holding"] == len(checks)
 
 
 def test_a_failed_check_stays_and_is_labelled(refuted: Result) -> None:

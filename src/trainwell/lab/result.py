@@ -60,7 +60,7 @@ class Result:
     @property
     def holding(self) -> int:
         """How many checks hold."""
-        return sum(check.holds for check in self.checks)
+        return sum(bool(check.holds) for check in self.checks)  # truth values of NumPy sum to integers of NumPy
 
     @property
     def words(self) -> str:
