@@ -26,7 +26,11 @@ NEAR = 0.25  # about N^2/2: twice as many or half would be another claim
 WINDOW = 0.4  # of the pictures: the lines cross where biases balance weights, 0.1 from the origin or so
 
 
-@experiments.card(source="Hanin and Rolnick 2019, arXiv:1906.00904", claims=(26,))
+@experiments.card(
+    source="Hanin and Rolnick 2019, arXiv:1906.00904",
+    claims=(26,),
+    fails=("64 neurons, depth 8: mean regions",),  # of ten draws; of forty it lies at the edge of what is allowed
+)
 def activation_regions() -> Experiment:
     """Activation regions of ReLU networks in two dimensions number about N^2 / 2 whatever the depth."""
     arms = {arm_of(neurons, depth): {"neurons": neurons, "depth": depth} for neurons in NEURONS for depth in DEPTHS}
@@ -100,9 +104,9 @@ def judge(table: Table) -> list[Check]:
         half_square = 64**2 / 2
         checks.append(
             Check(
-                f"64 neurons, depth {depth}: mean regions over {len(counts)} draws",
+                f"64 neurons, depth {depth}: mean regions",
                 f"{half_square:.0f} = N^2/2",
-                f"{mean.value:.0f} ({mean.low:.0f} to {mean.high:.0f})",
+                f"{mean.value:.0f} ({mean.low:.0f} to {mean.high:.0f}), {len(counts)} draws",
                 f"mean within {NEAR:.0%}",
                 abs(mean.value / half_square - 1) <= NEAR,
             )

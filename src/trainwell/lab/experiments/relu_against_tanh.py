@@ -31,7 +31,14 @@ MOST_STEPS = {True: 400, False: 1_600}
 BATCH, EVERY = 64, {CONVOLUTIONAL: 40, DENSE: 2}
 
 
-@experiments.card(source="Krizhevsky et al. 2012, figure 1", claims=(10,))
+@experiments.card(
+    source="Krizhevsky et al. 2012, figure 1",
+    claims=(10,),
+    fails=(
+        "convolutional, CIFAR-10: ReLU is there several times sooner than tanh",
+        "dense, digits: ReLU is there several times sooner than tanh",
+    ),
+)
 def relu_against_tanh() -> Experiment:
     """Steps to a training error of 25 % with ReLU and with tanh, each at its best rate."""
     return Experiment(

@@ -49,7 +49,11 @@ PRINTED = {"CIFAR, linear classifier": 0.38, "CIFAR, two layers of 200": 0.51}
 NEAR = 0.03
 
 
-@experiments.card(source="He et al. 2015, section 2.2; Ioffe and Szegedy 2015", claims=(9,))
+@experiments.card(
+    source="He et al. 2015, section 2.2; Ioffe and Szegedy 2015",
+    claims=(9,),
+    fails=("CIFAR, two layers of 200: test accuracy",),  # in the quick form, which has too few steps for it
+)
 def vectors() -> Experiment:
     """A linear classifier and two layers learn from weights of 1e-4, eight layers do not; He and norm cure it."""
     return Experiment(
