@@ -169,3 +169,10 @@ def test_features_are_found_by_name_in_any_order(tmp_path: Path) -> None:
     assert read_features(tmp_path / "new.csv", ("area", "rooms")).tolist() == [[30, 1], [40, 2]]
     with pytest.raises(DataInvalid, match="has no column 'age', and the network was trained on area, age"):
         read_features(tmp_path / "new.csv", ("area", "age"))
+
+
+def test_numbers_larger_than_integers_hold_stay_what_they_are(tmp_path: Path) -> None:
+    """1e20 does not fit into 64 bits: it came out negative."""
+    rows = "\n".join(f"{row},{price}" for row, price in enumerate(["1e20", "3e18", "2e300", "7"]))
+    read_table = read(tmp_path, f"a,price\n{rows}\n", label="price", task="numbers")
+    assert np.array_equal(np.asarray(read_table.labels, dtype=np.float64).ravel(), [1e20, 3e18, 2e300, 7.0])

@@ -274,3 +274,16 @@ def test_a_network_with_randomness_of_its_own_is_refused() -> None:
 
     with pytest.raises(ModelInvalid, match="answers differently each time"):
         check_gradients(Restless(3, 2), *batch(), nn.CrossEntropyLoss())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"h": 0.0}, "h must be a positive number, got 0.0"),
+        ({"entries": 1.5}, "entries must be at least 1 of each parameter, a whole number, got 1.5"),
+        ({"mode": "training"}, "mode must be one of 'eval', 'train', got 'training'"),
+    ],
+)
+def test_options_of_a_check_that_mean_nothing_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionInvalid, match=words):
+        check_gradients(nn.Linear(3, 2), torch.randn(2, 3), torch.tensor([0, 1]), nn.CrossEntropyLoss(), **options)

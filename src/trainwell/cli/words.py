@@ -1,6 +1,7 @@
 """What all verbs share: common options, and how answers are printed."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ def assignments(texts: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise OptionInvalid(f"a value is set as name=value, got {text!r}")
+        if name.strip() in values:
+            raise OptionInvalid(f"{name.strip()} is given twice, the second time as {text!r}: give it once")
         values[name.strip()] = read_value(value)
     return values
 
@@ -51,4 +54,13 @@ def print_run(run: Any, as_json: bool) -> None:
 
 
 def print_json(plain: dict[str, Any]) -> None:
-    print(json.dumps(plain, default=str), flush=True)
+    print(json.dumps(_strict(plain), default=str, allow_nan=False), flush=True)
+
+
+def _strict(value: Any) -> Any:
+    """Return plain data with null where a number is not finite, for which JSON has no word."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _strict(each) for key, each in value.items()}
+    return [_strict(each) for each in value] if isinstance(value, list | tuple) else value

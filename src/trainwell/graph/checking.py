@@ -7,6 +7,7 @@
 'right'
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -161,8 +162,7 @@ def check_gradients(
         OptionInvalid: an option is out of its range.
     """
     measure = _convention(convention)
-    if entries is not None and entries < 1:
-        raise OptionInvalid(f"entries must be at least 1 of each parameter, got {entries}; leave it out to check all")
+    _check_options(h, entries, mode)
     with left_intact(model), torch.enable_grad():
         model.train(mode == "train")
         double = DoubleNetwork(model)
@@ -184,6 +184,17 @@ def check_gradients(
             checks.append(_compare(name, tensor, chosen, (picked, slopes, is_kink), measure, noise))
     skipped = tuple(name for name, parameter in model.named_parameters() if name not in wanted)
     return GradientCheck(tuple(checks), skipped, convention, h, noise, height, mode)
+
+
+def _check_options(h: float, entries: object, mode: str) -> None:
+    if not 0 < h < math.inf:
+        raise OptionInvalid(f"h must be a positive number, got {h}: 1e-5 is usual in float64")
+    if entries is not None and (not isinstance(entries, int) or entries < 1):
+        raise OptionInvalid(
+            f"entries must be at least 1 of each parameter, a whole number, got {entries!r}; leave it out to check all"
+        )
+    if mode not in ("eval", "train"):
+        raise OptionInvalid(f"mode must be one of 'eval', 'train', got {mode!r}{did_you_mean(mode, ('eval', 'train'))}")
 
 
 def _convention(name: str) -> Convention:

@@ -226,6 +226,9 @@ def _several(cells: _Table, columns: Sequence[str]) -> np.ndarray:
     return values
 
 
+EXACT = 2.0**53  # up to here float64 holds every whole number
+
+
 def _parse(values: Sequence[str]) -> np.ndarray | None:
     try:
         return np.array([float(value) for value in values])
@@ -234,8 +237,9 @@ def _parse(values: Sequence[str]) -> np.ndarray | None:
 
 
 def _integers(numbers: np.ndarray) -> np.ndarray:
+    """Return whole numbers as such; not those so large that floats hold no others, nor integers them."""
     is_whole = bool(np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all())
-    return numbers.astype(np.int64) if is_whole else numbers
+    return numbers.astype(np.int64) if is_whole and bool((np.abs(numbers) <= EXACT).all()) else numbers
 
 
 def _splits(cells: _Table, column: str | None) -> np.ndarray:
