@@ -1,5 +1,6 @@
 """What a run says in words when it begins and when it has ended: a few lines that a person can act on."""
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -146,6 +147,8 @@ def _score(run: Run, found: Evaluation, *, is_measured: bool) -> str:
     sure = ""
     if is_measured and isinstance(run.metrics, NumberMetrics) and run.metrics.r2.is_defined:
         sure = f"95 % interval {run.metrics.r2.low:.4f} to {run.metrics.r2.high:.4f}; "
+    if math.isnan(found.score):
+        return "R² undefined, because all targets here are alike"
     return f"R² {found.score:.4f} ({sure}1 is perfect, 0 is always saying the mean)"
 
 
