@@ -117,7 +117,8 @@ def test_a_gradient_may_appear_at_any_step(card: Card) -> None:
 
 def test_each_group_keeps_its_own_rate_and_decay(card: Card) -> None:
     still, moved = (torch.ones(2, requires_grad=True) for _ in range(2))
-    optimizer = card.build({}, params=[{"params": [still], "lr": 0.0}, {"params": [moved]}])
+    optimizer = card.build({}, params=[{"params": [still]}, {"params": [moved]}])
+    optimizer.param_groups[0]["lr"] = 0.0
     still.grad, moved.grad = torch.ones(2), torch.ones(2)
     optimizer.step()
     assert torch.equal(still, torch.ones(2))

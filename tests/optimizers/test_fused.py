@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trainwell.core.shelves import optimizers
-from trainwell.optimizers.fused import listed
+from trainwell.optimizers.fused import can_fuse
+from trainwell.optimizers.parameters import listed
 
 members = pytest.mark.parametrize("build", [card.builder for card in optimizers], ids=lambda build: build.__name__)
 Build = Callable[..., torch.optim.Optimizer]
@@ -64,19 +65,9 @@ def test_state_put_in_place_by_hand_is_laid_out_too(build: Build) -> None:
     assert torch.equal(resumed, undisturbed)
 
 
-@members
-def test_tensors_that_the_kernels_cannot_serve_take_torchs_other_way(build: Build) -> None:
-    weight = torch.ones(2, dtype=torch.complex64, requires_grad=True)
-    optimizer = build([weight])
-    assert not optimizer.param_groups[0]["fused"]
-    weight.grad = torch.ones(2, dtype=torch.complex64)
-    optimizer.step()
-    assert (weight.real < 1).all()
-
-
 def test_params_may_be_tensors_pairs_groups_or_generators() -> None:
     net = torch.nn.Linear(2, 1)
     for params in (net.parameters(), net.named_parameters(), [{"params": net.parameters()}], [{"params": net.weight}]):
-        groups, is_fused = listed(params)
-        assert is_fused
+        groups = listed(params, torch.optim.SGD)
+        assert can_fuse(groups)
         assert torch.optim.SGD(groups, lr=0.1).param_groups[0]["params"][0] is net.weight

@@ -5,12 +5,15 @@ Source: Loshchilov & Hutter 2019, "Decoupled weight decay regularization", arXiv
 
 import torch
 
+from trainwell.core.checked import checked
 from trainwell.core.shelves import optimizers
 from trainwell.core.units import Amount, Positive, ProperFraction, Rate
-from trainwell.optimizers.fused import Parameters, guard, listed
+from trainwell.optimizers.fused import can_fuse, guard
+from trainwell.optimizers.parameters import Parameters, listed
 
 
 @optimizers.card(source="Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2")
+@checked
 def adamw(
     params: Parameters,
     *,
@@ -48,9 +51,9 @@ def adamw(
     >>> adamw([weight], lr=0.25, weight_decay=0.0).step(); weight.detach().round(decimals=4)
     tensor([0.7500, 1.2500])
     """
-    groups, is_fused = listed(params)
+    groups = listed(params, adamw)
     optimizer = torch.optim.AdamW(
-        groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=is_fused or None
+        groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, fused=can_fuse(groups) or None
     )
     guard(optimizer)
     return optimizer

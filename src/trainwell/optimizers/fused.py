@@ -8,34 +8,22 @@ second. `guard` keeps both.
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Parameters: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
-
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
 
-def listed(params: Parameters) -> tuple[list[Any], bool]:
-    """Return params as a list, and whether torch's fused kernels can serve all of them.
+def can_fuse(parts: Iterable[Any]) -> bool:
+    """Whether torch's fused kernels can serve all parameters of a list that `listed` returned.
 
-    >>> listed(torch.nn.Linear(2, 1).parameters())[1], listed([torch.zeros(1, dtype=torch.complex64)])[1]
+    >>> can_fuse([torch.zeros(1)]), can_fuse([{"params": [torch.zeros(1, device="meta")]}])
     (True, False)
     """
-    groups: list[Any] = []
-    is_fused = True
-    for part in params:
-        if isinstance(part, dict):
-            tensors = [part["params"]] if isinstance(part["params"], Tensor) else list(part["params"])
-            groups.append({**part, "params": tensors})
-        else:
-            tensors = [part]
-            groups.append(part)
-        for tensor in (t[1] if isinstance(t, tuple) else t for t in tensors):
-            is_fused &= tensor.is_floating_point() and tensor.device.type in FUSED_DEVICES
-    return groups, is_fused
+    tensors = (tensor for part in parts for tensor in (part["params"] if isinstance(part, dict) else [part]))
+    return all((t[1] if isinstance(t, tuple) else t).device.type in FUSED_DEVICES for t in tensors)
 
 
 def guard(optimizer: torch.optim.Optimizer) -> None:

@@ -6,13 +6,16 @@ momentum in deep learning", equations 3-4 (Nesterov).
 
 import torch
 
+from trainwell.core.checked import checked
 from trainwell.core.shelves import optimizers
 from trainwell.core.units import Amount, ProperFraction, Rate
 from trainwell.errors import OptionInvalid
-from trainwell.optimizers.fused import Parameters, guard, listed, start_velocities
+from trainwell.optimizers.fused import can_fuse, guard, start_velocities
+from trainwell.optimizers.parameters import Parameters, listed
 
 
 @optimizers.card(source="Polyak 1964; Sutskever et al. 2013, On the importance of initialization and momentum, eq. 3-4")
+@checked
 def sgd(
     params: Parameters,
     *,
@@ -57,9 +60,9 @@ def sgd(
             "sgd:nesterov looks ahead along the velocity, and with momentum=0 there is none: "
             "set momentum above 0 (usually 0.9), or nesterov=false"
         )
-    groups, is_fused = listed(params)
+    groups = listed(params, sgd)
     optimizer = torch.optim.SGD(
-        groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=is_fused or None
+        groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=can_fuse(groups) or None
     )
     if momentum > 0:
         start_velocities(optimizer)

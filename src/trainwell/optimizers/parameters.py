@@ -1,0 +1,125 @@
+"""What an optimizer may be given to work on, and what is refused before the first step, by name."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from trainwell.core.checked import options_of
+from trainwell.errors import OptionInvalid
+
+Parameters: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
+
+def listed(params: Parameters, builder: Callable[..., Any]) -> list[Any]:
+    """Return the parameters of an optimizer as a list of what torch takes, groups with a list in `params` each.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups such as `parameter_groups` returns.
+        builder: the optimizer's own function or class, whose options give the ranges of what groups say themselves.
+
+    Raises:
+        OptionInvalid: nothing to train, an empty group, a parameter twice, or one that cannot be trained so.
+
+    >>> [part.shape for part in listed(torch.nn.Linear(2, 1).parameters(), torch.optim.SGD)]
+    [torch.Size([1, 2]), torch.Size([1])]
+    """
+    owner = builder.__name__
+    if isinstance(params, Tensor):
+        raise OptionInvalid(f"{owner}:params must be a list of tensors or groups, got one tensor: write [tensor]")
+    parts: list[Any] = [_listed_group(part) if isinstance(part, dict) else part for part in params]
+    if not parts:
+        raise OptionInvalid(
+            f"{owner}:params is empty, so there is nothing to train: pass model.parameters() of a network that has some"
+        )
+    seen: dict[int, str] = {}
+    groups = parts if isinstance(parts[0], dict) else [{"params": parts}]
+    for position, group in enumerate(groups):
+        check_group(group, position, builder, seen)
+    return parts
+
+
+def _listed_group(group: dict[str, Any]) -> dict[str, Any]:
+    tensors = group.get("params", [])
+    return {**group, "params": [tensors] if isinstance(tensors, Tensor) else list(tensors)}
+
+
+def check_group(group: Mapping[str, Any], position: int, builder: Callable[..., Any], seen: dict[int, str]) -> None:
+    """Refuse a group that cannot be trained; `seen` maps ids of the parameters so far to their names, and grows.
+
+    Raises:
+        OptionInvalid: the group is empty, holds a parameter twice or one of another group, or says an option out of
+            its range.
+    """
+    owner, where = builder.__name__, f"group {position}"
+    if not group["params"]:
+        raise OptionInvalid(f"{owner}:params: {where} has no parameters: leave the group out")
+    for key, option in options_of(builder).items():
+        if key in group:
+            option.parse(group[key], owner=f"{owner}, {where}")
+    for name, parameter in _named(group, where):
+        if not isinstance(parameter, Tensor):
+            raise OptionInvalid(f"{owner}:params: {name} must be a tensor, got {type(parameter).__name__}")
+        if id(parameter) in seen:
+            raise OptionInvalid(
+                f"{owner}:params: {name} is {seen[id(parameter)]} again, and would be moved twice a step: name each"
+                " parameter once"
+            )
+        seen[id(parameter)] = name
+        _check(parameter, name, owner)
+
+
+def _check(parameter: Tensor, name: str, owner: str) -> None:
+    """Refuse a tensor that no optimizer of the shelf can train."""
+    if parameter.layout != torch.strided:
+        fault = f"is a sparse tensor ({parameter.layout}): store it dense, with to_dense()"
+    elif parameter.is_complex():
+        fault = f"is complex ({parameter.dtype}): train its real and imaginary parts, torch.view_as_real(parameter)"
+    elif not parameter.is_floating_point():
+        fault = f"holds {parameter.dtype}, which has no gradient: make it floating point"
+    elif not parameter.is_leaf:
+        fault = "is the result of an operation, so its gradient is never stored: pass the tensors it was made of"
+    else:
+        return
+    raise OptionInvalid(f"{owner}:params: {name} {fault}")
+
+
+def refuse_sparse_gradients(owner: str, groups: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse gradients such as `nn.Embedding(sparse=True)` makes.
+
+    Raises:
+        OptionInvalid: a gradient is sparse; the parameter is named.
+    """
+    for position, group in enumerate(groups):
+        for name, parameter in _named(group, f"group {position}"):
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                raise OptionInvalid(
+                    f"{owner}: the gradient of {name} is sparse ({parameter.grad.layout}): make it dense, such as with"
+                    " nn.Embedding(sparse=False)"
+                )
+
+
+def nonfinite_gradients(groups: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the parameters whose gradient holds NaN or Inf; waits for the device.
+
+    >>> weight = torch.ones(2, requires_grad=True); weight.grad = torch.tensor([1.0, float("nan")])
+    >>> nonfinite_gradients([{"params": [weight], "param_names": ["head.weight"]}])
+    ['head.weight']
+    """
+    return [
+        name
+        for position, group in enumerate(groups)
+        for name, parameter in _named(group, f"group {position}")
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+    ]
+
+
+def _named(group: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    """Yield each parameter of a group with the name that it is known by."""
+    names = group.get("param_names", [])
+    for index, part in enumerate(group["params"]):
+        if isinstance(part, tuple):
+            yield part
+        else:
+            yield (names[index] if index < len(names) else f"parameter {index} of {where}"), part

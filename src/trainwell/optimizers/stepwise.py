@@ -1,0 +1,66 @@
+"""What our own optimizers of first order share: a family writes how state begins and how one step moves."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from trainwell.optimizers.parameters import Parameters, check_group, listed, refuse_sparse_gradients
+
+Moments: TypeAlias = dict[str, Any]
+
+
+class Stepwise(torch.optim.Optimizer):
+    """An optimizer that moves each parameter from its gradient and its own state.
+
+    A subclass passes its options to `super().__init__` as defaults and writes `start` and `update`. Parameters
+    without a gradient keep every bit and get no state. With `maximize` in a group, `update` sees negated gradients.
+    State is tensors and plain immutable values, so that it can be stored and copied; gradients are never changed.
+    """
+
+    def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
+        super().__init__(listed(params, type(self)), {"maximize": False, **defaults})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, as torch's `add_param_group` does; refuses what the constructor refuses."""
+        (group,) = listed([param_group], type(self))
+        held = {id(parameter): "a parameter of another group" for g in self.param_groups for parameter in g["params"]}
+        check_group(group, len(self.param_groups), type(self), held)
+        super().add_param_group(group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Do one step; closure, where given, is called first, with gradients enabled, and its result returned.
+
+        Raises:
+            OptionInvalid: a gradient is sparse.
+        """
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        for group in self.param_groups:
+            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not moving:
+                continue
+            gradients = [parameter.grad for parameter in moving]
+            if any(gradient.layout != torch.strided for gradient in gradients):
+                refuse_sparse_gradients(type(self).__name__, self.param_groups)
+            if group["maximize"]:
+                gradients = list(torch._foreach_neg(gradients))  # pyright: ignore[reportPrivateImportUsage]
+            for parameter in moving:
+                if not self.state[parameter]:
+                    self.state[parameter] = self.start(parameter, group)
+            self.update(group, moving, gradients, [self.state[parameter] for parameter in moving])
+        return result
+
+    def start(self, parameter: Tensor, group: dict[str, Any]) -> Moments:
+        """Return the state of a parameter before its first step; never empty."""
+        raise NotImplementedError
+
+    def update(
+        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[Moments]
+    ) -> None:
+        """Move the parameters of a group, in place, and their state; gradients must be left as they are."""
+        raise NotImplementedError
