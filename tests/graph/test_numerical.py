@@ -174,7 +174,7 @@ def test_a_network_that_fails_is_left_as_it_was_too() -> None:
     def fails(outputs: Tensor, targets: Tensor) -> Tensor:
         raise RuntimeError("no")
 
-    with pytest.raises(RuntimeError, match="no"):
+    with pytest.raises(ModelInvalid, match="RuntimeError: no"):
         check_gradients(model, x, y, fails)
     assert model.training
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
@@ -287,3 +287,41 @@ def test_a_network_with_randomness_of_its_own_is_refused() -> None:
 def test_options_of_a_check_that_mean_nothing_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionInvalid, match=words):
         check_gradients(nn.Linear(3, 2), torch.randn(2, 3), torch.tensor([0, 1]), nn.CrossEntropyLoss(), **options)
+
+
+class WrongShape(WrongProduct):
+    """x w', with a backward pass that gives the weights a gradient of another shape."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return gradients[0] @ weight, x.T @ gradients[0] if weight.shape[0] != weight.shape[1] else x
+
+
+class Raising(WrongProduct):
+    """x w', whose backward pass has a fault of its own."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        raise IndexError("no such row")
+
+
+@pytest.mark.parametrize("fault", [WrongShape, Raising])
+def test_a_backward_pass_that_fails_is_named_in_words(fault: type[torch.autograd.Function]) -> None:
+    class Layer(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            answer: Tensor = fault.apply(x, self.weight)
+            return answer
+
+    with pytest.raises(
+        ModelInvalid, match=r"the backward pass fails with \w+Error: .*; look at the backward of your own"
+    ):
+        check_gradients(Layer(3, 2), torch.randn(4, 3), torch.tensor([0, 1, 0, 1]), nn.CrossEntropyLoss())
+
+
+def test_inputs_of_another_width_and_lazy_layers_are_named_in_words() -> None:
+    targets = torch.tensor([0, 1])
+    with pytest.raises(ModelInvalid, match="the forward pass fails with RuntimeError: mat1 and mat2 shapes"):
+        check_gradients(net(), torch.randn(2, 4), targets, nn.CrossEntropyLoss())
+    with pytest.raises(ModelInvalid, match="lazy layers whose shapes are not known yet"):
+        check_gradients(nn.Sequential(nn.LazyLinear(2)), torch.randn(2, 4), targets, nn.CrossEntropyLoss())

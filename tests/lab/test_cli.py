@@ -49,6 +49,12 @@ def test_list_shows_claims_names_and_questions(lab: Callable[..., Said], toys: l
     assert (found["arms"], found["seeds"], found["quick_seeds"], found["claims"]) == (["low", "high"], 3, 2, [80])
 
 
+def test_list_shows_only_what_is_named(lab: Callable[..., Said], toys: list[str]) -> None:
+    said = lab("list", "toy_shown", "--with", toys[0])
+    assert [line.split()[1] for line in said.out.splitlines()] == ["name", "toy_shown"]
+    assert "did you mean 'toy_shown'?" in lab("list", "toy_shwon", "--with", toys[0]).err
+
+
 def test_list_is_what_the_bare_verb_does(lab: Callable[..., Said], own_shelf: Callable[[], None]) -> None:
     assert lab().out == lab("list").out
 

@@ -70,10 +70,8 @@ def _of_expression(expression: str, values: dict[str, Any], nudges: dict[str, An
     from trainwell.graph.scalar import finite
 
     shown = expression_graph(expression, values)
-    print(shown)
     moved = [shown.nudge(name, finite(step, f"the nudge of {name}")) for name, step in nudges.items()]
-    for one in moved:
-        print(one)
+    print(shown, *moved, sep="\n")
     return shown, {**shown.to_plain(), "nudges": [vars(one) for one in moved]}
 
 

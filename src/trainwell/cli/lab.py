@@ -36,20 +36,20 @@ def lab(
         raise NameUnknown(f"the lab knows no {action!r}{did_you_mean(action, ACTIONS)}")
     files = [str(path) for path in with_files or ()]
     if action == "list":
-        _list(files, as_json)
+        _list(names or ["all"], files, as_json)
         return
     if not names:
         raise OptionInvalid("name the experiments to run, or all: `trainwell lab list` shows them")
     _run(names, {"is_quick": quick, "jobs": jobs, "files": files}, out, as_json)
 
 
-def _list(files: list[str], as_json: bool) -> None:
+def _list(names: list[str], files: list[str], as_json: bool) -> None:
     from trainwell.lab.data import missing
     from trainwell.lab.measuring import experiment_of, load_files
     from trainwell.lab.runner import claims_of, named
 
     load_files(files)
-    cards = named(["all"])
+    cards = named(names)
     if as_json:
         print_json({card.name: _about(card, experiment_of(card.name)) for card in cards})
         return

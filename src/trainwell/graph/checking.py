@@ -7,6 +7,7 @@
 'right'
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -163,6 +164,8 @@ def check_gradients(
     """
     measure = _convention(convention)
     _check_options(h, entries, mode)
+    if any(isinstance(one, nn.parameter.UninitializedTensorMixin) for one in (*model.parameters(), *model.buffers())):
+        raise ModelInvalid("the network has lazy layers whose shapes are not known yet: call it on a batch once, first")
     with left_intact(model), torch.enable_grad():
         model.train(mode == "train")
         double = DoubleNetwork(model)
@@ -172,8 +175,10 @@ def check_gradients(
             return criterion(double(tensors[0]), tensors[1]).mean()
 
         wanted = {name: tensor for name, tensor in double.parameters.items() if tensor.requires_grad}
-        height = _steady(loss)
-        gradients = _analytic(loss, wanted)
+        with _in_words("the forward pass fails", "pass inputs and targets that the network and the criterion take"):
+            height = _steady(loss)
+        with _in_words("the backward pass fails", "look at the backward of your own autograd functions"):
+            gradients = _analytic(loss, wanted)
         size = max(abs(height), *(float(one.abs().max()) for one in gradients.values() if one.numel()))
         noise = _ROUNDINGS * float(np.finfo(np.float64).eps) * size / h
         checks = []
@@ -184,6 +189,18 @@ def check_gradients(
             checks.append(_compare(name, tensor, chosen, (picked, slopes, is_kink), measure, noise))
     skipped = tuple(name for name, parameter in model.named_parameters() if name not in wanted)
     return GradientCheck(tuple(checks), skipped, convention, h, noise, height, mode)
+
+
+@contextlib.contextmanager
+def _in_words(what: str, cure: str) -> Iterator[None]:
+    """Raise what the network itself raises as a fault of it, with its own words."""
+    try:
+        yield
+    except (ModelInvalid, OptionInvalid):
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        words = " ".join(str(error).split())
+        raise ModelInvalid(f"{what} with {type(error).__name__}: {words}; {cure}") from error
 
 
 def _check_options(h: float, entries: object, mode: str) -> None:
