@@ -5,9 +5,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from trainwell.core.checked import options_of
-from trainwell.errors import OptionInvalid
+from trainwell.errors import NonFinite, OptionInvalid
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -98,6 +99,42 @@ def refuse_sparse_gradients(owner: str, groups: Iterable[Mapping[str, Any]]) -> 
                     f"{owner}: the gradient of {name} is sparse ({parameter.grad.layout}): make it dense, such as with"
                     " nn.Embedding(sparse=False)"
                 )
+
+
+def refuse_nonfinite_gradients(optimizer: torch.optim.Optimizer) -> RemovableHandle:
+    """Make every step of an optimizer look at the gradients first, and refuse NaN and Inf before they reach a weight.
+
+    Waits for the device once a step. `fit` does without: it looks at the losses and turns the run back.
+
+    Returns:
+        A handle whose `remove()` ends it.
+
+    Raises at a step:
+        NonFinite: a gradient holds NaN or Inf; its parameters are named, nothing has moved.
+
+    >>> weight = torch.ones(1, requires_grad=True); weight.grad = torch.tensor([float("inf")])
+    >>> optimizer = torch.optim.SGD([("head.weight", weight)], lr=0.1)
+    >>> handle = refuse_nonfinite_gradients(optimizer)
+    >>> optimizer.step()
+    Traceback (most recent call last):
+        ...
+    trainwell.errors.NonFinite: the gradient of head.weight holds NaN or Inf: lower the rate, clip, or check the loss
+    """
+    return optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: check_gradients(optimizer.param_groups))
+
+
+def check_gradients(groups: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse gradients that hold NaN or Inf; waits for the device once.
+
+    Raises:
+        NonFinite: with the names of their parameters.
+    """
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None and p.grad.numel()]
+    if not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients, norm_type=float("inf")))):
+        return
+    names = nonfinite_gradients(groups)
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    raise NonFinite(f"the gradient of {shown} holds NaN or Inf: lower the rate, clip, or check the loss")
 
 
 def nonfinite_gradients(groups: Iterable[Mapping[str, Any]]) -> list[str]:
