@@ -159,6 +159,24 @@ def test_labels_that_cannot_be_used_are_refused(tmp_path: Path, options: dict[st
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([*map(str, range(50)), "cheap"], "but for 1 of 51 rows, such as 'cheap' in line 52: mend or remove them"),
+        ([f"{n},5" for n in range(50)], "has decimal commas, such as '0,5' in line 2: write a point instead"),
+    ],
+)
+def test_a_column_of_numbers_with_some_that_are_none_is_no_column_of_classes(
+    tmp_path: Path, cells: list[str], words: str
+) -> None:
+    text = "size,price\n" + "".join(f'{n},"{cell}"\n' for n, cell in enumerate(cells))
+    with pytest.raises(DataInvalid) as caught:
+        read(tmp_path, text, label="price")
+    assert words in str(caught.value)
+    few = "size,price\n" + "1,a\n2,b\n3,7\n" * 4
+    assert read(tmp_path, few, label="price").task == "classes"
+
+
 def test_a_cell_that_is_no_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataInvalid, match="line 3: column 'price' holds 'cheap', where a number is needed"):
         read(tmp_path, "area,price\n1,2.5\n2,cheap\n", label="price", task="numbers")

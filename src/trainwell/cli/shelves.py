@@ -157,7 +157,9 @@ def _shelves(kind: str | None) -> dict[str, Any]:
 
     if kind is None:
         return dict(SHELVES)
-    found = next((k for k in (kind, kind.removesuffix("s"), kind.removesuffix("es")) if k in SHELVES), None)
+    beginning = [shelf for shelf in SHELVES if shelf.startswith(kind)]  # `init`, as the option of `fit` is called
+    whole = [k for k in (kind, kind.removesuffix("s"), kind.removesuffix("es")) if k in SHELVES]
+    found = next(iter(whole), beginning[0] if len(beginning) == 1 else None)
     if found is None:
         raise NameUnknown(f"no shelf is called {kind!r}{did_you_mean(kind, SHELVES)}")
     return {found: SHELVES[found]}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,8 +208,31 @@ def _labels(cells: _Table, columns: Sequence[str], task: TaskWish) -> Labelled:
     where = f"column {column!r} of {cells.name}"
     if task == "numbers" and numbers is None:
         numbers = _several(cells, columns)[:, 0]  # which names the cell that is no number
+    if task == "auto" and numbers is None and not is_code:
+        _refuse_broken_numbers(cells, column, values)
     known = read_targets(np.array(values) if numbers is None else _integers(numbers), where=where, task=task)
     return replace(known, classes=(column,)) if known.task != "classes" else known
+
+
+def _refuse_broken_numbers(cells: _Table, column: str, values: Sequence[str]) -> None:
+    """Refuse a column of many numbers in which a few cells are none: as classes, each number would be one.
+
+    Raises:
+        DataInvalid: with the first such cell.
+    """
+    broken = [(line, value) for line, value in zip(cells.lines, values, strict=True) if _parse([value]) is None]
+    commas = sum(bool(re.fullmatch(r"[-+]?\d+,\d+", value)) for _, value in broken)
+    if len(set(values)) <= MANY or (10 * len(broken) > len(values) and 2 * commas < len(broken)):
+        return
+    line, value = broken[0]
+    if commas:
+        fault = f"has decimal commas, such as {value!r} in line {line}: write a point instead"
+    else:
+        fault = (
+            f"holds numbers but for {len(broken)} of {len(values)} rows, such as {value!r} in line {line}: mend or"
+            " remove them"
+        )
+    raise DataInvalid(f"{cells.name}: column {column!r} {fault}, or set task=classes if each value is a class")
 
 
 def _several(cells: _Table, columns: Sequence[str]) -> np.ndarray:
@@ -226,6 +250,7 @@ def _several(cells: _Table, columns: Sequence[str]) -> np.ndarray:
     return values
 
 
+MANY = 20  # so many different values are hardly the names of classes, where most of them are numbers
 EXACT = 2.0**53  # up to here float64 holds every whole number
 
 
