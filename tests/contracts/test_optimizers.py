@@ -112,15 +112,19 @@ def refused(act: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("problem", [quadratic, valley, regression, two_layers])
 def test_it_goes_downhill(card: Card, problem: Callable[[], Problem]) -> None:
-    """At its default rate, ten times or a tenth of that, 400 steps take off at least nine tenths of the loss."""
-    left = []
+    """At its default rate, ten times or a tenth of that, 420 steps or fewer take off at least nine tenths of the loss.
+
+    Those that look at the curvature get 30.
+    """
+    left, rounds = [], 1 if card.traits.get("needs_closure") else 14
     for factor in (1, 10, 0.1):
         params, evaluate = problem()
         start = evaluate()[0].item()
         optimizer = card.build(options_for(card, card.options["lr"].default * factor), params=params)
-        left.append(descend(optimizer, evaluate, 400) / start)
-        if left[-1] < 0.1:
-            return
+        for _ in range(rounds):
+            left.append(descend(optimizer, evaluate, 30) / start)
+            if left[-1] < 0.1:
+                return
     raise AssertionError(left)
 
 
@@ -187,7 +191,11 @@ def test_a_deep_copy_goes_on_alone_to_the_same_bits(card: Card) -> None:
     inputs = torch.ones(4, 3)
 
     def descend_net(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        descend(optimizer, lambda: ((net(inputs) ** 2).mean(), net(inputs)), 3)
+        def evaluate() -> Graph:
+            outputs = net(inputs)
+            return (outputs**2).mean(), outputs
+
+        descend(optimizer, evaluate, 3)
 
     descend_net(net, optimizer)
     twin, twin_optimizer = copy.deepcopy((net, optimizer))
@@ -407,10 +415,15 @@ def test_a_group_added_later_is_checked_too(card: Card) -> None:
 def test_a_sparse_gradient_is_refused_in_words(card: Card) -> None:
     table = torch.nn.Embedding(4, 2, sparse=True)
     optimizer = card.build({}, params=table.named_parameters())
-    table(torch.tensor([1])).sum().backward()
+
+    def evaluate() -> Graph:
+        row = table(torch.tensor([1]))
+        return (row**2).sum() / 2, row
+
+    evaluate()[0].backward()
     before = table.weight.detach().clone()
     with pytest.raises(OptionInvalid, match="weight is sparse"):
-        optimizer.step(lambda: (table.weight.sum(), table.weight))
+        optimizer.step(evaluate)
     assert torch.equal(table.weight, before)
 
 
@@ -467,7 +480,7 @@ def values_outside(annotation: Any) -> list[tuple[float, str]]:
             outside.append((bound.lt, f"< {bound.lt}"))
         if isinstance(bound, Le):
             outside.append((bound.le + 1e-3, f"<= {bound.le}"))
-    return [*outside, (float("nan"), "a number"), (float("inf"), "a number")] if outside else []
+    return [*outside, (float("nan"), "number"), (float("inf"), "number")] if outside else []
 
 
 def test_its_card_says_what_it_is_and_where_it_comes_from(card: Card) -> None:

@@ -37,7 +37,7 @@ def test_every_parameter_is_there_once_with_its_reason_frozen_ones_too() -> None
         "2.bias": "parameter of a norm",
         "4.weight": "2-d weight",
         "4.bias": "bias",
-        "5.weight": "vector or scalar",
+        "5.weight": "slope of an activation",
     }
 
 

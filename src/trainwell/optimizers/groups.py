@@ -1,7 +1,7 @@
-"""Which parameters weight decay pulls on: the kernels and matrices, not norms, biases and other vectors.
+"""Which parameters weight decay pulls on, and which learn at a rate of their own.
 
-Decay shrinks a map. A norm's scale and shift or a bias is no map: pulling it to zero moves the
-activations themselves, and helps nothing.
+Decay shrinks a map: kernels and matrices. A norm's scale and shift, a bias or the learned slope of an
+activation is no map: pulling it to zero moves the activations themselves, and helps nothing.
 
 Source: He et al. 2019, "Bag of tricks for image classification", arXiv:1812.01187, section 3.1.
 """
@@ -12,14 +12,23 @@ from typing import Any
 
 from torch import nn
 
+from trainwell.core.rates import RatesSection
 from trainwell.errors import ModelInvalid, did_you_mean
+from trainwell.optimizers.depth import rate_factors
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 NORMS = (*BATCH_NORMS, *INSTANCE_NORMS, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+COMMON = RatesSection()
 
 
-def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module,
+    weight_decay: float | None = None,
+    *,
+    rates: RatesSection = COMMON,
+    lr: float | None = None,
+) -> list[dict[str, Any]]:
     """Return all parameters of a model in groups: with and without weight decay, and by rate where the model says so.
 
     A module may hold `lr_factors`, a mapping of names of its parameters to factors of the learning rate. Where
@@ -28,6 +37,9 @@ def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> lis
     Args:
         model: every parameter appears once, frozen ones too, so that they may thaw later.
         weight_decay: of the first group; None leaves it to the optimizer's own option.
+        rates: factors of the rate by depth and by name, which multiply those of modules.
+        lr: the common rate; with it each group with a factor has its own `lr`. Without it whoever sets rates must
+            multiply by `lr_factor`, as `fit` does.
 
     Returns:
         Groups for any torch optimizer: those with decay before those without, of each the one at the common rate
@@ -37,26 +49,38 @@ def parameter_groups(model: nn.Module, weight_decay: float | None = None) -> lis
 
     Raises:
         ModelInvalid: `lr_factors` names no parameter of its module, or a factor is no number above 0.
+        OptionInvalid: a pattern of `rates` matches nothing.
 
     >>> [group["reasons"] for group in parameter_groups(nn.Linear(2, 1), 0.1)]
     [{'weight': '2-d weight'}, {'bias': 'bias'}]
     """
-    in_norms = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, NORMS)
-        for parameter in module.parameters(recurse=False)
-    }
+    in_norms, in_slopes = _parameters_in(model, NORMS), _parameters_in(model, (nn.PReLU,))
     factors = _lr_factors(model)
+    for name, factor in rate_factors(model, rates).items():
+        factors[name] = factors.get(name, 1.0) * factor
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        reason = _exemption(name, parameter.ndim, is_in_norm=id(parameter) in in_norms)
+        is_slope = id(parameter) in in_slopes
+        reason = (
+            "slope of an activation"
+            if is_slope
+            else _exemption(name, parameter.ndim, is_in_norm=id(parameter) in in_norms)
+        )
         key = bool(reason), factors.get(name, 1.0)
         group = groups.setdefault(key, _empty_group(*key, weight_decay))
         group["params"].append(parameter)
         group["param_names"].append(name)
         group["reasons"][name] = reason or f"{parameter.ndim}-d weight"
+    if lr is not None:
+        for (_, factor), group in groups.items():
+            group |= {"lr": lr * factor} if factor != 1 else {}
     return [groups[key] for key in sorted(groups, key=lambda key: (key[0], key[1] != 1, key[1]))]
+
+
+def _parameters_in(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[int]:
+    """Return the ids of the parameters that modules of these kinds own."""
+    owners = (module for module in model.modules() if isinstance(module, kinds))
+    return {id(parameter) for module in owners for parameter in module.parameters(recurse=False)}
 
 
 def _empty_group(is_exempt: bool, lr_factor: float, weight_decay: float | None) -> dict[str, Any]:

@@ -4,13 +4,17 @@ Source: Polyak 1964 (momentum); Sutskever et al. 2013, "On the importance of ini
 momentum in deep learning", equations 3-4 (Nesterov).
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 
 from trainwell.core.checked import checked
 from trainwell.core.shelves import optimizers
 from trainwell.core.units import Amount, ProperFraction, Rate
 from trainwell.errors import OptionInvalid
-from trainwell.optimizers.fused import can_fuse, guard, start_velocities
+from trainwell.optimizers.direct import DirectSGD
+from trainwell.optimizers.fused import can_fuse, guard, is_on_cpu, start_velocities
 from trainwell.optimizers.parameters import Parameters, listed
 
 
@@ -23,6 +27,7 @@ def sgd(
     momentum: ProperFraction = 0.9,
     nesterov: bool = True,
     weight_decay: Amount = 5e-4,
+    maximize: bool = False,
 ) -> torch.optim.SGD:
     """Stochastic gradient descent with momentum, by default Nesterov's.
 
@@ -41,9 +46,11 @@ def sgd(
         momentum: share of the velocity that survives a step; 0 is plain gradient descent.
         nesterov: look ahead by one velocity; needs momentum above 0.
         weight_decay: strength of the L2 penalty.
+        maximize: climb instead of descend.
 
     Returns:
-        torch's own SGD, in its fused form where devices and types allow.
+        torch's own SGD, in its fused form where devices and types allow, on the CPU with its lists kept
+        (optimizers/direct.py).
 
     Raises:
         OptionInvalid: nesterov with momentum 0.
@@ -55,16 +62,33 @@ def sgd(
     >>> sgd([weight], lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0).step(); weight.item()
     0.5
     """
-    if nesterov and momentum == 0:
-        raise OptionInvalid(
-            "sgd:nesterov looks ahead along the velocity, and with momentum=0 there is none: "
-            "set momentum above 0 (usually 0.9), or nesterov=false"
-        )
     groups = listed(params, sgd)
-    optimizer = torch.optim.SGD(
-        groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=can_fuse(groups) or None
-    )
-    if momentum > 0:
+    refuse_blind_nesterov(groups, "sgd", momentum=momentum, nesterov=nesterov)
+    options = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay, "maximize": maximize}
+    return torchs_sgd(groups, lr=lr, **options)
+
+
+def refuse_blind_nesterov(parts: Iterable[Any], owner: str, *, momentum: float, nesterov: bool) -> None:
+    """Refuse to look ahead where there is no velocity, in the options or in a group's own.
+
+    Raises:
+        OptionInvalid: nesterov with momentum 0.
+    """
+    own = [part for part in parts if isinstance(part, dict)] or [{}]
+    for group in own:
+        if group.get("nesterov", nesterov) and group.get("momentum", momentum) == 0:
+            raise OptionInvalid(
+                f"{owner}:nesterov looks ahead along the velocity, and with momentum=0 there is none: "
+                "set momentum above 0 (usually 0.9), or nesterov=false"
+            )
+
+
+def torchs_sgd(groups: list[Any], *, lr: float, **options: Any) -> torch.optim.SGD:
+    """Return torch's SGD over what `listed` gave, in the form that is quickest where the parameters are."""
+    if is_on_cpu(groups):
+        return DirectSGD(groups, lr=lr, fused=True, **options)
+    optimizer = torch.optim.SGD(groups, lr=lr, fused=can_fuse(groups) or None, **options)
+    if any(group["momentum"] > 0 for group in optimizer.param_groups):
         start_velocities(optimizer)
     guard(optimizer)
     return optimizer
