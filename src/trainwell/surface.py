@@ -1,10 +1,14 @@
 """The one-call surface: `fit` trains a classifier, `resume` goes on with it, `change` sets values while it runs,
-`evaluate` measures it on any labelled source, and `write_report` writes the page of a run.
+`lr_find` tries rates before training, `evaluate` measures a run on any labelled source, and `write_report` writes the
+page of one.
 """
 
 import contextlib
+import copy
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,11 +28,12 @@ from trainwell.recipes.auto import auto
 from trainwell.report import write_report as write_page
 from trainwell.terminal import showing
 from trainwell.train.events import ACTS, SETTABLE, read_events, request
-from trainwell.train.execute import execute
+from trainwell.train.execute import execute, find_rate
 from trainwell.train.folder import RunFolder, default_path
 from trainwell.train.hooks import checked_hooks
 from trainwell.train.keep import read_kept
-from trainwell.train.reporter import Reporter
+from trainwell.train.range_found import FoundRate
+from trainwell.train.reporter import Reporter, Silence
 from trainwell.train.run import Given, Run
 
 WORDS = {
@@ -87,13 +92,8 @@ def fit(
         RunFailed: the run began and could not be finished; its folder holds the last good state.
     """
     start, beside = _starting_recipe(recipe)
-    given_model = words["model"] if isinstance(words.get("model"), nn.Module) else None
-    values = _values(words, given_model)
-    data, source_values = _source(source, has_recipe=recipe is not None)
-    files = {"files": {**start.files, **{str(path): "" for path in with_files}}} if with_files else {}
-    full = start.with_values({**source_values, **values, **files, **(set or {})})
-    full = _with_own_files(full)
-    given = Given(data, given_model, checked_hooks(hooks))
+    full, given = _asked(source, start, words, has_recipe=recipe is not None, values=set or {}, with_files=with_files)
+    given = replace(given, hooks=checked_hooks(hooks))
     name = full.data.location or str(full.data.source.name)
     model_name = "" if full.model == "auto" else full.model.name
     if out is not None and not str(out):
@@ -112,6 +112,36 @@ def fit(
         if not folder.record.exists():
             folder.discard()
         raise
+
+
+def lr_find(
+    source: object = None,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    reporter: Reporter | None = None,
+    set: Mapping[str, Any] | None = None,
+    with_files: Sequence[str | Path] = (),
+    **words: Any,
+) -> FoundRate:
+    """Try learning rates on mini-batches, from far too low to far too high, and say which are good.
+
+    The recipe is resolved as `fit` does it; its schedule and its rate are left aside, and what is learned is thrown
+    away. A network that was handed over is not changed.
+
+    Args:
+        source, recipe, set, with_files, **words: as for `fit`.
+        reporter: who shows what is found on the way; by default nobody.
+
+    Raises:
+        UserError: something given cannot be used, or the optimizer follows no rate.
+    """
+    start, _ = _starting_recipe(recipe)
+    full, given = _asked(source, start, words, has_recipe=recipe is not None, values=set or {}, with_files=with_files)
+    given = replace(given, model=copy.deepcopy(given.model))
+    with tempfile.TemporaryDirectory(prefix="trainwell-") as place:
+        return find_rate(
+            RunFolder.create(Path(place) / "run"), full, given, decide=auto, reporter=reporter or Silence()
+        )
 
 
 def resume(
@@ -236,6 +266,24 @@ def _known_to(run: Path) -> dict[str, np.ndarray]:
     folder = RunFolder(run if (run / "recipe.yaml").exists() else run.parent)
     kept = read_kept(folder.samples, "train_digests", "val_digests")
     return {name.removesuffix("_digests"): digests for name, digests in kept.items()}
+
+
+def _asked(
+    source: object,
+    start: Recipe,
+    words: Mapping[str, Any],
+    *,
+    has_recipe: bool,
+    values: Mapping[str, Any],
+    with_files: Sequence[str | Path],
+) -> tuple[Recipe, Given]:
+    """Return the recipe that somebody asks for, as far as it is said, and what was handed over."""
+    given_model = words["model"] if isinstance(words.get("model"), nn.Module) else None
+    said = _values(words, given_model)
+    data, source_values = _source(source, has_recipe=has_recipe)
+    files = {"files": {**start.files, **{str(path): "" for path in with_files}}} if with_files else {}
+    full = start.with_values({**source_values, **said, **files, **values})
+    return _with_own_files(full), Given(data, given_model)
 
 
 def _starting_recipe(recipe: Recipe | str | Path | None) -> tuple[Recipe, Path | None]:

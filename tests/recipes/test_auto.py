@@ -9,6 +9,7 @@ import pytest
 from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import MEMBER_FIELDS, Recipe, is_open
+from trainwell.core.shelves import optimizers
 from trainwell.data.augmentation.geometry import Geometric
 from trainwell.data.prepare import Prepared
 from trainwell.errors import RecipeInvalid
@@ -137,7 +138,8 @@ def test_one_choice_of_the_user_is_kept_among_ours(prepared: Prepare, images: Im
 
 def test_options_given_to_auto_hold_for_whatever_is_chosen(prepared: Prepare, features: Any) -> None:
     done, choices = decide(prepared(features), {"optimizer": "auto:lr=0.25,weight_decay=0", "model.hidden": [9]})
-    assert done.optimizer == Choice.parse("adamw:lr=0.25,beta1=0.9,beta2=0.999,eps=1e-8,weight_decay=0.0")
+    defaults = optimizers["adamw"].parse_options({})
+    assert done.optimizer == Choice(name="adamw", options={**defaults, "lr": 0.25, "weight_decay": 0.0})
     assert done.model.options["hidden"] == [9]  # type: ignore[union-attr]
     assert choices["optimizer"].reason.endswith("; lr, weight_decay asked for")
     assert str(choices["optimizer"].value) == "adamw:lr=0.25,weight_decay=0"

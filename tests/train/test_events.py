@@ -66,6 +66,7 @@ def test_setting_a_stopped_run_holds_from_its_resume_on(train: Train) -> None:
         ({"lr": 0}, "lr must be a number > 0, got 0"),
         ({"lr": "high"}, "lr must be a number >= 0, got 'high'"),
         ({"weight_decay": float("nan")}, "weight_decay must be a number >= 0, got nan"),
+        ({"momentum": 0.5}, "'momentum' cannot be set while a run goes on: there are lr, weight_decay"),
     ],
 )
 def test_what_cannot_be_set_is_said(train: Train, values: dict[str, float], words: str) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from trainwell.cli import graph, lab, shelves, training, using
+from trainwell.cli import anatomy, finding, graph, lab, landscape, shelves, training, using
 from trainwell.cli.words import print_json
 from trainwell.errors import TrainwellError
 
@@ -30,8 +30,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "predict": using.predict,
     "evaluate": using.evaluate,
     "report": using.report,
+    "lr-find": finding.lr_find,
     "lab": lab.lab,
+    "landscape": landscape.landscape,
     "graph": graph.graph,
+    "anatomy": anatomy.anatomy,
     "list": shelves.list_members,
     "show": shelves.show,
     "env": shelves.env,

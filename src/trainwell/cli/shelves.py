@@ -9,8 +9,11 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from trainwell.cli.schedules import EPOCHS, STEPS_PER_EPOCH, Drawn, drawn, in_letters, write_page
 from trainwell.cli.state import show_run
 from trainwell.cli.words import Debug, Json, print_json
+from trainwell.core.choice import Choice
+from trainwell.errors import OptionInvalid
 
 
 def list_members(
@@ -35,23 +38,40 @@ def show(
     shelf: Annotated[str, typer.Argument(metavar="RUN | SHELF", help="A run folder, or a shelf such as optimizer.")],
     name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", help="A member of the shelf.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show a run anew until it ends.")] = False,
+    epochs: Annotated[
+        Optional[int], typer.Option(metavar="N", min=1, help="Of the run a schedule is drawn for.")
+    ] = None,
+    steps_per_epoch: Annotated[Optional[int], typer.Option(metavar="N", min=1, help="Of that run.")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(metavar="FILE.html", help="Draw a schedule as a page that needs no network.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show where a run stands, or what a member of a shelf does.
 
     Of a run, also while it goes on: its curves in brief and a table of its layers. Of a member: what it
-    does, what is known about it, its options, its source.
+    does, what is known about it, its options, its source. Of a schedule, which may be named with options,
+    such as cosine:warmup=2: its curve too.
     """
+    kind = None if name is None else next(iter(_shelves(shelf)))
+    if kind != "schedule" and (epochs, steps_per_epoch, out) != (None, None, None):
+        raise OptionInvalid("--epochs, --steps-per-epoch and --out are for `trainwell show schedule NAME`")
     if name is None:
         show_run(_run_path(shelf), watch=watch, as_json=as_json)
         return
     ((kind, catalog),) = _shelves(shelf).items()
-    card = catalog[name]
+    choice = Choice.parse(name) if kind == "schedule" else Choice(name=name)
+    card = catalog[choice.name]
+    run = {"epochs": epochs or EPOCHS, "steps_per_epoch": steps_per_epoch or STEPS_PER_EPOCH}
+    curve = drawn(card, choice.options, str(choice), **run) if kind == "schedule" else None
     if as_json:
+        if curve is not None and out is not None:
+            write_page(curve, out)
         options = {option.name: _option_facts(option) for option in card.options.values()}
         about = {"shelf": kind, "name": card.name, "summary": card.summary, "source": card.source}
-        print_json({**about, "traits": _traits(card), "options": options})
+        more = {} if curve is None else {"curve": curve.to_plain(), "out": None if out is None else str(out)}
+        print_json({**about, "traits": _traits(card), "options": options, **more})
         return
     text, meanings = _read_docstring(inspect.getdoc(card.builder) or card.name)
     print(text)
@@ -67,6 +87,17 @@ def show(
             print(textwrap.fill(meanings[key], 100, initial_indent="      ", subsequent_indent="      "))
     if card.source:
         print(f"\nSource: {card.source}")
+    if curve is not None:
+        _print_curve(curve, out)
+
+
+def _print_curve(curve: Drawn, out: Path | None) -> None:
+    print(f"\nMultiplier of lr of {curve.choice} in {curve.epochs} epochs of {curve.steps_per_epoch} steps")
+    for line in (*in_letters(curve.values, curve.epochs), *curve.notes):
+        print(line)
+    if out is not None:
+        write_page(curve, out)
+        print(f"the picture is {out}: open it in any browser; it needs no network")
 
 
 def env(as_json: Json = False, debug: Debug = False) -> None:

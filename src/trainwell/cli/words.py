@@ -64,3 +64,17 @@ def _strict(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _strict(each) for key, each in value.items()}
     return [_strict(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def write_figure(figure: Any, path: Path) -> None:
+    """Write a Plotly figure as a page that needs no network.
+
+    Raises:
+        OptionInvalid: the file cannot be written.
+    """
+    try:
+        figure.update_layout(paper_bgcolor="#ffffff").write_html(
+            path, include_plotlyjs=True, config={"displayModeBar": False}
+        )
+    except OSError as error:
+        raise OptionInvalid(f"{path} cannot be written ({error.strerror}): choose another place") from error

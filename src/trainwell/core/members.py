@@ -7,7 +7,7 @@ from pydantic import BeforeValidator
 
 from trainwell.core.catalog import Catalog
 from trainwell.core.choice import Choice
-from trainwell.core.shelves import activations, norms
+from trainwell.core.shelves import activations, norms, schedules
 from trainwell.core.units import Member
 
 
@@ -24,3 +24,4 @@ def _named_on(shelf: Catalog) -> Callable[[Any], str]:
 
 Activation = Annotated[str, BeforeValidator(_named_on(activations)), Member("activation")]
 Norm = Annotated[str, BeforeValidator(_named_on(norms)), Member("norm")]
+Schedule = Annotated[str, BeforeValidator(_named_on(schedules)), Member("schedule")]

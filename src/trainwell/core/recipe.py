@@ -8,96 +8,33 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from annotated_types import Ge, Gt, Lt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from trainwell.core.choice import Choice
 from trainwell.core.faults import faults_of
+from trainwell.core.rates import RatesSection
+from trainwell.core.sections import (
+    Auto,
+    BatchSection,
+    DataSection,
+    Frozen,
+    LengthSection,
+    MachineSection,
+    RegularizationSection,
+)
 from trainwell.core.shelves import SHELVES
-from trainwell.core.task import TASKS, TaskWish
-from trainwell.core.units import Amount, Count, Epochs, Fraction, Minutes, ProperFraction, Seed, Side
+from trainwell.core.task import TASKS
+from trainwell.core.units import Seed
 from trainwell.errors import NameUnknown, OptionInvalid, RecipeInvalid, did_you_mean
 
-Auto = Literal["auto"]
 Section = TypeVar("Section", bound=BaseModel)
 Value = TypeVar("Value")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataSection(_Frozen):
-    """Where the samples come from, what is to be answered for each, and how each becomes a tensor.
-
-    `task` is what the targets are: `classes`, `numbers` (regression) or `labels` (any number of them at once).
-    `image_size` is the side of the square that images are brought to, `resize` how: `crop` fits the
-    shorter side and cuts the centre, `pad` fits the longer side and pads, `stretch` ignores the aspect.
-    """
-
-    source: Choice = Choice(name="digits")
-    location: str = ""
-    task: TaskWish = "auto"
-    image_size: Side | Auto | Literal["keep"] = "auto"
-    resize: Literal["crop", "pad", "stretch"] = "crop"
-    color: Literal["auto", "grey", "rgb"] = "auto"
-    val_fraction: ProperFraction = 0.1
-    test_fraction: ProperFraction = 0.2
-    skip_bad: bool = False
-    memory_gib: Annotated[float, Gt(0)] | Auto = "auto"
-
-
-class RegularizationSection(_Frozen):
-    """What keeps the weights in check beside weight decay, which belongs to the optimizer.
-
-    `clip_norm` bounds the global gradient norm; `ema_decay` averages the weights, and the average is
-    what is evaluated; `patience` stops after that many epochs without a better val loss and restores
-    the best weights; `class_weights` = `balanced` makes every class count alike in the loss.
-    """
-
-    clip_norm: Annotated[float, Gt(0)] | None = None
-    ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
-    patience: Count | None = None
-    class_weights: Literal["auto", "none", "balanced"] = "auto"
-
-
-class BatchSection(_Frozen):
-    """`size` samples make one optimizer step, computed in `accumulate` pieces one after another."""
-
-    size: Count | Auto = "auto"
-    accumulate: Count = 1
-
-
-class LengthSection(_Frozen):
-    """How long to train: a number of epochs, or of minutes; `steps` cuts the last epoch short."""
-
-    epochs: Epochs | Auto = "auto"
-    minutes: Minutes | None = None
-    steps: Annotated[int, Ge(1)] | None = None
-
-
-class MachineSection(_Frozen):
-    """How the work is laid on the machine; bits depend on these, so they belong to the recipe.
-
-    `probe_every` is the step interval of the probes after steps 0, 1, 2, 4, 8, …; `probe_budget` is the
-    share of training time that they may cost. `checkpoint_seconds` is the least time between two
-    checkpoints within an epoch (it does not influence any result).
-    """
-
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    threads: Count | Auto = "auto"
-    deterministic: bool = False
-    probe_every: Count | Auto = "auto"
-    probe_budget: Fraction = 0.03
-    checkpoint_seconds: Amount = 60.0
-
-
-class Recipe(_Frozen):
+class Recipe(Frozen):
     """One whole run. `Recipe()` is the default: every open decision is `auto`.
 
     `files` are the user's own files that the run depends on, with their SHA-256 (empty until they are
@@ -115,13 +52,14 @@ class Recipe(_Frozen):
     loss: Choice | Auto = "auto"
     optimizer: Choice | Auto = "auto"
     schedule: Choice | Auto = "auto"
+    rates: RatesSection = RatesSection()
     regularization: RegularizationSection = RegularizationSection()
     penalties: tuple[Choice, ...] = ()
     batch: BatchSection = BatchSection()
     length: LengthSection = LengthSection()
     probes: tuple[Choice, ...] = tuple(Choice(name=n) for n in ("activations", "gradient_norm", "update_ratio"))
     machine: MachineSection = MachineSection()
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     seed: Seed = 0
 
     @classmethod
@@ -197,7 +135,7 @@ class Recipe(_Frozen):
         faults: list[str] = []
         for path, value in values.items():
             try:
-                _set_path(plain, path.split("."), value, path)
+                _set_path(plain, _keys(path), value, path)
             except NameUnknown as fault:
                 faults.append(str(fault))
         try:
@@ -278,6 +216,7 @@ MEMBER_FIELDS = {
     "penalties": "penalty",
     "probes": "probe",
 }
+PATTERNS = "rates.per_layer"
 SINGLE_MEMBERS = ("preprocessing", "model", "initialization", "loss", "optimizer", "schedule")
 
 
@@ -315,6 +254,13 @@ def _flatten(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, plain
 
 
+def _keys(path: str) -> list[str]:
+    """Split a dotted path; what stands below `rates.per_layer` is one pattern, dots and all."""
+    if path.startswith(f"{PATTERNS}."):
+        return [*PATTERNS.split("."), path.removeprefix(f"{PATTERNS}.")]
+    return path.split(".")
+
+
 def _set_path(plain: Any, keys: list[str], value: Any, path: str) -> None:
     key, rest = keys[0], keys[1:]
     if isinstance(plain, list):
@@ -327,8 +273,8 @@ def _set_path(plain: Any, keys: list[str], value: Any, path: str) -> None:
         else:
             plain[int(key)] = value
         return
-    is_member = "name" in plain
-    if key not in plain and not is_member:
+    is_open_to_names = "name" in plain or path.startswith(f"{PATTERNS}.{key}")
+    if key not in plain and not is_open_to_names:
         raise NameUnknown(f"{path}: there is no field {key!r}{did_you_mean(key, plain)}")
     if not rest:
         plain[key] = value
@@ -379,6 +325,12 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
         )
     if batch.size != "auto" and batch.accumulate > batch.size:
         yield f"batch: accumulate={batch.accumulate} pieces cannot be made of size={batch.size} samples"
+    kept = recipe.regularization
+    if kept.ema_decay is not None and kept.swa_start is not None:
+        yield (
+            f"regularization: ema_decay={kept.ema_decay} and swa_start={kept.swa_start} contradict: one average of the"
+            " weights is evaluated; give one of them"
+        )
     names = [penalty.name for penalty in recipe.penalties]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"penalties: {name} is there twice: give it once, with the sum of the strengths"

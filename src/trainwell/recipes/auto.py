@@ -15,7 +15,7 @@ import torch
 from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import MEMBER_FIELDS, Recipe, decided, is_open
-from trainwell.core.shelves import SHELVES
+from trainwell.core.shelves import SHELVES, optimizers
 from trainwell.core.task import Task, TaskName
 from trainwell.data.augmentation.geometry import Affine, Geometric, HorizontalFlip, Padding, Shift, VerticalFlip
 from trainwell.data.prepare import Prepared
@@ -135,10 +135,8 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
     plan.choose("regularization.class_weights", "none", _balance(prepared))
     plan.choose("preprocessing", "standardize", "each channel or feature gets mean 0 and deviation 1, fitted on train")
     count = len(prepared.stores.train)
-    bounds = f"about {STEPS_AN_EPOCH} steps an epoch, with batches of {LEAST_BATCH} to {MOST_BATCH}"
-    plan.choose("batch.size", _batch_size(count), f"{count:,} training samples; {bounds}")
     is_tiny = prepared.kind == "images" and min(prepared.input_shape[1:]) < TINY_SIDE
-    aimed = AIMED_TINY_STEPS if is_tiny else AIMED_STEPS
+    aimed = _choose_batch(plan, count, AIMED_TINY_STEPS if is_tiny else AIMED_STEPS)
     wanted, affordable = _wanted_epochs(plan.recipe, count, aimed), math.inf
     if prepared.kind == "images":
         affordable = _choose_network(plan, prepared, wanted, elapsed)
@@ -172,6 +170,23 @@ def _balance(prepared: Prepared) -> str:
         f"the rarest class has {rarest:,} sample{'' if rarest == 1 else 's'}, the most frequent {most:,}; weights would"
         " trade accuracy on data as they come for rare classes: set balanced if those matter more"
     )
+
+
+def _choose_batch(plan: Plan, count: int, aimed: int) -> int:
+    """Choose the batch, and return the steps aimed at; the optimizer's card may declare both, `batch` and `steps`."""
+    optimizer, traits = plan.recipe.optimizer, _traits(plan)
+    if "batch" in traits:
+        batches = math.ceil(count / traits["batch"])
+        reason = f"{decided(optimizer).name} solves for its batch, which must be large to stand for the data"
+        plan.choose("batch.size", math.ceil(count / batches), reason)
+    bounds = f"about {STEPS_AN_EPOCH} steps an epoch, with batches of {LEAST_BATCH} to {MOST_BATCH}"
+    plan.choose("batch.size", _batch_size(count), f"{count:,} training samples; {bounds}")
+    return int(traits.get("steps", aimed))
+
+
+def _traits(plan: Plan) -> Mapping[str, Any]:
+    """Return what the card of the optimizer declares, where the user has named one."""
+    return {} if plan.is_open("optimizer") else optimizers[decided(plan.recipe.optimizer).name].traits
 
 
 def _batch_size(count: int) -> int:
@@ -219,7 +234,7 @@ def _choose_network(plan: Plan, prepared: Prepared, wanted: int, elapsed: Callab
     is_tiny = min(sides) < TINY_SIDE
     family = "convnet" if is_tiny or channels == 1 else "whitened"
     why = "the images are tiny" if is_tiny else "grey images" if channels == 1 else "colour images"
-    work = Work(prepared, plan.recipe, elapsed)
+    work = Work(prepared, plan.recipe, elapsed, cost=_traits(plan).get("cost", 1.0))
     asked = plan.asked("model")
     _refuse_unknown("model", family, asked, why)
     if "width" in asked:
@@ -299,4 +314,7 @@ def _choose_training(plan: Plan, task: Task) -> None:
             plan.choose("loss", {"name": "cross_entropy", "smoothing": family.smoothing}, reason)
     plan.choose("optimizer", "adamw", "forgiving of scales that nobody tuned")
     plan.choose("loss", task.loss, LOSS_REASONS[task.name])
+    own = _traits(plan).get("schedule")
+    if own is not None:
+        plan.choose("schedule", own, f"{decided(plan.recipe.optimizer).name} sets the length of its steps itself")
     plan.choose("schedule", "one_cycle", "a rise from a low rate and a fall to zero: the best use of a fixed length")

@@ -56,10 +56,11 @@ class Work:
         prepared: the data.
         recipe: its device, precision, batch size and minutes count.
         elapsed: seconds since the run began.
+        cost: of a step of the optimizer, in gradients.
     """
 
-    def __init__(self, prepared: Prepared, recipe: Recipe, elapsed: Callable[[], float]) -> None:
-        self.prepared, self.recipe, self.elapsed = prepared, recipe, elapsed
+    def __init__(self, prepared: Prepared, recipe: Recipe, elapsed: Callable[[], float], *, cost: float = 1.0) -> None:
+        self.prepared, self.recipe, self.elapsed, self.cost = prepared, recipe, elapsed, cost
         self._rate: float | None = None
 
     @property
@@ -73,7 +74,7 @@ class Work:
     def epochs(self, choice: Choice) -> float:
         """Return how many passes over the train split a network can make."""
         model = self._network(choice)
-        one = self._multiply_adds(model) * PASSES * len(self.prepared.stores.train)
+        one = self._multiply_adds(model) * PASSES * len(self.prepared.stores.train) * self.cost
         if self.recipe.length.minutes is None:
             return work_meant(self.recipe).multiply_adds / one
         left = training_seconds(self.recipe.length.minutes, self.elapsed())

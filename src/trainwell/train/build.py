@@ -1,8 +1,9 @@
 """From a resolved recipe and prepared data to everything that a step needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from trainwell.data.prepare import Prepared
 from trainwell.data.preprocessing.fitting import Preprocessing, fit_on
 from trainwell.errors import ModelInvalid, OptionInvalid
 from trainwell.losses import class_weights
+from trainwell.models.auxiliary import with_auxiliaries
 from trainwell.models.building import build_network
 from trainwell.optimizers.groups import parameter_groups
 from trainwell.train.hooks import standard_hooks
@@ -117,13 +119,14 @@ def build(
     every_epoch = loaders.train.steps_per_epoch
     loss = decided(recipe.loss)
     steps = min(recipe.length.steps or epochs * every_epoch, epochs * every_epoch)
+    inputs = partial(_inputs, loaders.train, evaluation_pipeline)
     return Job(
         recipe=recipe,
         task=prepared.task,
         classes=prepared.classes,
         model=model,
         optimizer=build_optimizer(recipe, model),
-        criterion=losses.build(loss.name, loss.options),
+        criterion=with_auxiliaries(losses.build(loss.name, loss.options), model),
         loss_unit=losses[loss.name].traits.get("unit", "unit of the loss"),
         penalties=Penalties(recipe.penalties, model),
         schedule=build_schedule(recipe, steps, every_epoch),
@@ -137,8 +140,8 @@ def build(
         name_of=lambda position: prepared.name("train", position),
         probe_every=every,
         probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
-        hooks=[*standard_hooks(recipe, model), *hooks],
-        notes=notes,
+        hooks=[*standard_hooks(recipe, model, total_steps=steps, inputs=inputs), *hooks],
+        notes=(*notes, *_of_schedule(recipe, prepared.stores)),
     )
 
 
@@ -148,6 +151,15 @@ def _refuse_blind_patience(recipe: Recipe, stores: Splits[Any]) -> None:
             "regularization.patience watches the val split, and these data have none: set data.val_fraction above 0,"
             " or bring a val split"
         )
+
+
+def _of_schedule(recipe: Recipe, stores: Splits[Any]) -> tuple[str, ...]:
+    """Say it where a schedule would watch the val split and there is none."""
+    choice = decided(recipe.schedule)
+    if choice.options.get("watch") != "val" or stores.val is not None:
+        return ()
+    why = "which also falls while a network learns by heart: these data have no val split"
+    return (f"schedule  {choice.name} watches train/loss, {why}",)
 
 
 def _loaders(recipe: Recipe, prepared: Prepared, size: int, device: torch.device) -> Splits[Loader]:
@@ -166,6 +178,11 @@ def _loaders(recipe: Recipe, prepared: Prepared, size: int, device: torch.device
         if name != "train"
     }
     return Splits(train, rest.get("val"), rest.get("test"))
+
+
+def _inputs(loader: Loader, pipeline: Pipeline) -> Iterator[Tensor]:
+    """Yield what the network is given of one epoch, batch by batch."""
+    return (pipeline(batch, 0).inputs for batch in loader.epoch(0))
 
 
 def fit_preprocessing(recipe: Recipe, prepared: Prepared) -> Fitted:
@@ -200,7 +217,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer over the decay groups of a model; each group keeps its `initial_lr`."""
     choice = decided(recipe.optimizer)
     decay = float(choice.options.get("weight_decay", 0.0))
-    groups = parameter_groups(model, decay)
+    groups = parameter_groups(model, decay, rates=recipe.rates)
     optimizer: torch.optim.Optimizer = optimizers.build(choice.name, choice.options, params=groups)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"] * group.get("lr_factor", 1.0)
@@ -208,7 +225,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def build_schedule(recipe: Recipe, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
-    """Return the schedule for a run of so many steps."""
+    """Return the schedule for a run of so many steps; one that follows the losses as it is before the first."""
     choice = decided(recipe.schedule)
     facts = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
     schedule: Callable[[int], float] = schedules.build(choice.name, choice.options, **facts)

@@ -24,7 +24,8 @@ SETTABLE = ("lr", "weight_decay", "momentum")
 @dataclass(frozen=True)
 class Event:
     """Something that was done before a step: `set` (optimizer values), `extend` (epochs), `retreat`
-    (pieces of a batch, after memory ran out), or a remark that changes nothing."""
+    (pieces of a batch, after memory ran out), or a remark that changes nothing, such as `rate`, which says
+    why the schedule changed it."""
 
     step: int
     kind: str
@@ -51,6 +52,11 @@ class Events:
         self._journal.append([{"step": event.step, "kind": event.kind, "values": dict(event.values)}])
         self._journal.sync()
         self._keep(event)
+
+    def remark(self, event: Event) -> None:
+        """Write down what follows from the run itself, unless it stands there: a replayed step says it again."""
+        if event not in self.at(event.step):
+            self.add(event)
 
     def _keep(self, event: Event) -> None:
         self._by_step.setdefault(event.step, []).append(event)

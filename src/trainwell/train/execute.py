@@ -13,12 +13,15 @@ import torch
 
 from trainwell.core.machine import AutoChoice, check_threads, choose_device, facts
 from trainwell.core.own_code import settle_files
-from trainwell.core.recipe import Recipe
+from trainwell.core.recipe import Recipe, decided
+from trainwell.core.shelves import optimizers
 from trainwell.data.prepare import DataSpec, Prepared, prepare
 from trainwell.errors import DataInvalid, RunInvalid
-from trainwell.train.build import build, fit_preprocessing
+from trainwell.train.build import Job, build, fit_preprocessing
 from trainwell.train.execution import Execution
 from trainwell.train.folder import RunFolder
+from trainwell.train.range_found import FoundRate, judge
+from trainwell.train.range_test import refuse_own_steps, sweeps
 from trainwell.train.reporter import Reporter, StartReport
 from trainwell.train.resolve import resolve
 from trainwell.train.run import Given, Run
@@ -46,36 +49,91 @@ def execute(
         Interrupted: the user stopped it; the run can be resumed.
     """
     begun = time.perf_counter()
-    with folder.owned(), _stop_requests() as is_stopped, ExitStack() as files:
-        choices: list[AutoChoice] = []
-        recipe = _settle(folder, recipe, choices)
-        files.enter_context(process_settings(recipe))
-        prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
-        chosen = choose_memory(recipe) if prepared.kind == "images" else None
-        choices += [chosen] if chosen is not None else []
-        files.callback(return_freed_memory)
-        is_resolved = folder.machine.exists()
-        if not is_resolved:
-            recipe = _choose_data(recipe, prepared, choices)
-            recipe, members = decide(recipe, prepared, lambda: time.perf_counter() - begun)
-            choices += members
-        fitted = fit_preprocessing(recipe, prepared)
-        if not is_resolved:
-            for note in fitted.notes:
-                reporter.say(note)
-            recipe, more = resolve(
-                recipe, prepared, fitted, given=given.model, elapsed=lambda: time.perf_counter() - begun
-            )
-            choices += more
-            _write_down(folder, recipe, choices)
-        torch.set_num_threads(threads_of(recipe))
-        job = build(recipe, prepared, fitted, given=given.model, hooks=given.hooks)
-        if not is_resolved:
-            for note in job.notes:
-                reporter.say(note)
-            weights = sum(parameter.numel() for parameter in job.model.parameters() if parameter.requires_grad)
-            reporter.start(StartReport(recipe, prepared.summary, choices, weights, job.total_steps, folder.path))
+    with folder.owned(), stop_requests() as is_stopped, ExitStack() as files:
+        job, prepared = ready(
+            folder, recipe, given, decide=decide, reporter=reporter, begun=begun, is_stopped=is_stopped, files=files
+        )
         return Execution(folder, job, prepared, reporter, begun, files).run(epochs, is_stopped)
+
+
+def find_rate(folder: RunFolder, recipe: Recipe, given: Given, *, decide: Decide, reporter: Reporter) -> FoundRate:
+    """Return what a range test says of the rates of a recipe; nothing is trained.
+
+    Args:
+        folder: a new run folder, for the files of the test.
+        recipe, given, decide, reporter: as for `execute`.
+
+    Raises:
+        UserError: something the user gave cannot be used, or the optimizer follows no rate.
+    """
+    name = "auto" if recipe.optimizer == "auto" else recipe.optimizer.name
+    if name in optimizers:  # any other is refused with the rest of the recipe
+        refuse_own_steps(name)
+    with folder.owned(), stop_requests() as is_stopped, ExitStack() as files:
+        job, _ = ready(
+            folder,
+            recipe,
+            given,
+            decide=decide,
+            reporter=reporter,
+            begun=time.perf_counter(),
+            is_stopped=is_stopped,
+            files=files,
+        )
+        found = sweeps(job, folder, is_stopped=is_stopped)
+        names = {"optimizer": str(decided(job.recipe.optimizer)), "schedule": str(decided(job.recipe.schedule))}
+        return judge(found, unit=job.loss_unit, total_steps=job.total_steps, **names)
+
+
+def ready(
+    folder: RunFolder,
+    recipe: Recipe,
+    given: Given,
+    *,
+    decide: Decide,
+    reporter: Reporter,
+    begun: float,
+    is_stopped: Callable[[], bool],
+    files: ExitStack,
+) -> tuple[Job, Prepared]:
+    """Return everything that a step needs, built from data and recipe; what was open is chosen and written down.
+
+    Args:
+        folder, recipe, given, decide, reporter: as for `execute`.
+        begun: when the run began, by the performance counter.
+        is_stopped: whether somebody asks to stop.
+        files: closed when the work is done; it gives back the settings of the process.
+
+    Raises:
+        UserError: something the user gave cannot be used.
+    """
+    choices: list[AutoChoice] = []
+    recipe = _settle(folder, recipe, choices)
+    files.enter_context(process_settings(recipe))
+    prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
+    chosen = choose_memory(recipe) if prepared.kind == "images" else None
+    choices += [chosen] if chosen is not None else []
+    files.callback(return_freed_memory)
+    is_resolved = folder.machine.exists()
+    if not is_resolved:
+        recipe = _choose_data(recipe, prepared, choices)
+        recipe, members = decide(recipe, prepared, lambda: time.perf_counter() - begun)
+        choices += members
+    fitted = fit_preprocessing(recipe, prepared)
+    if not is_resolved:
+        for note in fitted.notes:
+            reporter.say(note)
+        recipe, more = resolve(recipe, prepared, fitted, given=given.model, elapsed=lambda: time.perf_counter() - begun)
+        choices += more
+        _write_down(folder, recipe, choices)
+    torch.set_num_threads(threads_of(recipe))
+    job = build(recipe, prepared, fitted, given=given.model, hooks=given.hooks)
+    if not is_resolved:
+        for note in job.notes:
+            reporter.say(note)
+        weights = sum(parameter.numel() for parameter in job.model.parameters() if parameter.requires_grad)
+        reporter.start(StartReport(recipe, prepared.summary, choices, weights, job.total_steps, folder.path))
+    return job, prepared
 
 
 def _settle(folder: RunFolder, recipe: Recipe, choices: list[AutoChoice]) -> Recipe:
@@ -158,7 +216,7 @@ def _write_down(folder: RunFolder, recipe: Recipe, choices: Sequence[AutoChoice]
 
 
 @contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
+def stop_requests() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop after the step; the second one acts at once."""
     asked: list[int] = []
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from trainwell.core.recipe import Recipe
 from trainwell.core.state import HOOK_PLACES, State
 from trainwell.errors import OptionInvalid
-from trainwell.optimizers.averaging import EMA
+from trainwell.optimizers.averaging import EMA, SWA
+from trainwell.optimizers.statistics import recompute_batch_norm
 from trainwell.regularization import clip_gradient_norm
 
 
@@ -41,6 +42,40 @@ class ClipGradients:
         clip_gradient_norm(state.model.parameters(), self.max_norm)
 
 
+class AverageEpochs:
+    """Keeps the mean of the weights at the ends of the late epochs, which from then on is what gets evaluated.
+
+    Batch norms that trained have their statistics measured anew over the training split, without augmentation, at
+    each of these ends.
+    """
+
+    def __init__(self, model: nn.Module, first_step: float, inputs: Callable[[], Iterable[Tensor]]) -> None:
+        self._average = SWA(model)
+        self._source, self._first_step, self._inputs = model, first_step, inputs
+
+    @property
+    def model(self) -> nn.Module:
+        """The averaged network, in evaluation mode; before the first average the network itself."""
+        return self._average.model if self._average.updates else self._source
+
+    def after_epoch(self, state: State) -> None:
+        """Take the weights into the average, if it is late enough."""
+        if state.step + 1 < self._first_step:
+            return
+        self._average.update()
+        trained = {name for name, module in self._source.named_modules() if module.training}
+        with state.autocast():
+            recompute_batch_norm(self._average.model, self._inputs(), names=trained)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the average, for checkpoints and snapshots."""
+        return self._average.state_dict()
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the average back."""
+        self._average.load_state_dict(tensors)
+
+
 class AverageWeights:
     """Keeps the exponential moving average of the weights, which is what gets evaluated."""
 
@@ -65,14 +100,32 @@ class AverageWeights:
         self._average.load_state_dict(tensors)
 
 
-def standard_hooks(recipe: Recipe, model: nn.Module) -> list[object]:
-    """Return the hooks that a recipe asks for, in the order in which they act."""
+def standard_hooks(
+    recipe: Recipe, model: nn.Module, *, total_steps: int, inputs: Callable[[], Iterable[Tensor]]
+) -> list[object]:
+    """Return the hooks that a recipe asks for, in the order in which they act.
+
+    Args:
+        recipe: resolved.
+        model: the network in training.
+        total_steps: of the run as it is planned.
+        inputs: gives the inputs of the training split, as they are evaluated, batch by batch.
+    """
     hooks: list[object] = []
-    if recipe.regularization.clip_norm is not None:
-        hooks.append(ClipGradients(recipe.regularization.clip_norm))
-    if recipe.regularization.ema_decay is not None:
-        hooks.append(AverageWeights(model, recipe.regularization.ema_decay))
+    asked = recipe.regularization
+    if asked.clip_norm is not None:
+        hooks.append(ClipGradients(asked.clip_norm))
+    if asked.ema_decay is not None:
+        hooks.append(AverageWeights(model, asked.ema_decay))
+    if asked.swa_start is not None:
+        hooks.append(AverageEpochs(model, asked.swa_start * total_steps, inputs))
     return hooks
+
+
+def reported(hooks: Iterable[object], model: nn.Module) -> nn.Module:
+    """Return the network that is evaluated: the averaged one where there is one."""
+    averages = (hook.model for hook in hooks if isinstance(hook, (AverageWeights, AverageEpochs)))
+    return next(averages, model)
 
 
 def checked_hooks(hooks: object) -> tuple[object, ...]:

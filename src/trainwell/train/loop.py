@@ -11,6 +11,7 @@ evaluated. When losses are drained changes no result.
 import resource
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,16 @@ from trainwell.core.state import State
 from trainwell.data.loader import Loader
 from trainwell.errors import MemoryExhausted
 from trainwell.regularization import EarlyStopping
+from trainwell.train import driving
 from trainwell.train.buffer import StepBuffer
 from trainwell.train.build import Job, build_schedule, check_outputs
 from trainwell.train.evaluate import Evaluation, evaluate, is_out_of_memory
 from trainwell.train.events import Event, Events
-from trainwell.train.hooks import AverageWeights, by_place
+from trainwell.train.hooks import by_place, reported
 from trainwell.train.probing import Probing
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import EpochReport, Reporter, StepReport
+from trainwell.train.retaking import Retakes, take_step
 from trainwell.train.scoring import Scoring, loop_measures
 from trainwell.train.snapshot import Alarm, Good, infinite_buffers, is_finite, named_tensors, put_back, take
 
@@ -57,6 +60,8 @@ class Loop:
         self._infinite = infinite_buffers(job.model)
         self._buffer = StepBuffer(Scoring(job.task, job.loaders.train.targets))
         self._places = by_place(job.hooks)
+        self._retakes = Retakes.of(job)
+        self._update = partial(take_step, job.optimizer) if self._retakes is None else self._retakes.step
         self._chance = StepChance(job.recipe.seed, device=job.device)
         self._shares: dict[tuple[int, int], Tensor] = {}
         self._probing = Probing(job.probes, every=job.probe_every, events=events, reporter=reporter)
@@ -66,6 +71,7 @@ class Loop:
         self._drained_at = self._clock
         self._rate = self._last_loss = 0.0
         of_probes = [measure for probe in job.probes for measure in probe.measures]
+        driving.restore(job, progress)
         record.define([*loop_measures(job.task, job.loss_unit), *of_probes, *job.penalties.measures])
         self.good = self._keep_good()
 
@@ -147,7 +153,7 @@ class Loop:
             act(state)
         if is_probed:
             self._probing.before_update(state)
-        job.optimizer.step()
+        self._update(state)
         if is_probed:
             self._probing.after_update(state)
         for group in job.optimizer.param_groups:
@@ -160,6 +166,8 @@ class Loop:
         """Fill `.grad` with the gradient of the batch's weighted mean loss and penalties, one piece after another."""
         job, batch, pieces = self.job, state.batch, self.progress.pieces
         assert batch is not None
+        if self._retakes is not None:
+            return self._retakes.begin(state, self._share, pieces, with_gradients=self._probing.is_due(state.step))
         state.losses, state.logits = [], []
         job.penalties.begin()
         for piece in (batch,) if pieces == 1 else batch.split(pieces):
@@ -173,7 +181,7 @@ class Loop:
             penalized.backward(share)
             state.losses.append(losses.detach())
             state.logits.append(logits.detach())
-        job.penalties.on_weights()
+        return job.penalties.on_weights()
 
     def _share(self, piece: Batch, batch: Batch) -> Tensor:
         """What each loss of a piece weighs in the mean over the batch, (n,); seeds the backward pass."""
@@ -281,6 +289,7 @@ class Loop:
         if job.total_steps != total_steps:
             job.total_steps = total_steps
             job.schedule = build_schedule(job.recipe, total_steps, job.steps_per_epoch)
+        driving.restore(job, self.progress)
 
     def _set(self, values: Mapping[str, float]) -> None:
         """Set values of the optimizer; groups that are exempt from weight decay stay so."""
@@ -306,6 +315,8 @@ class Loop:
         self.record.append(Reading(done.step, name, value) for name, value in readings.items())
         if val is not None and job.recipe.regularization.patience is not None:
             self._watch_val(val)
+        told = loss, None if val is None else val.loss
+        driving.tell(job, done, *told, events=self.events, reporter=self.reporter)
         seconds = time.perf_counter() - self._clock
         done.seconds += seconds
         done.end_epoch()
@@ -355,8 +366,7 @@ class Loop:
     @property
     def reported_model(self) -> nn.Module:
         """The network that is evaluated: the averaged one where the recipe asks for it."""
-        averages = (hook.model for hook in self.job.hooks if isinstance(hook, AverageWeights))
-        return next(averages, self.job.model)
+        return reported(self.job.hooks, self.job.model)
 
     def timing(self) -> dict[str, float]:
         """Return what the clock says of the epoch just finished."""

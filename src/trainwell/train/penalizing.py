@@ -1,6 +1,7 @@
 """Penalties in a step: their gradients beside that of the data loss, and their sizes, which the record keeps apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -58,11 +59,29 @@ class Penalties:
 
     def on_weights(self) -> None:
         """Add the gradients of the penalties of the weights to those that are there."""
-        for name, penalty in self._of_weights.items():
-            term: Tensor = penalty()
+        for term in self._terms_of_weights():
             if term.requires_grad:  # nothing is pulled where every weight is frozen
                 term.backward()
+
+    def of_weights(self) -> Tensor | float:
+        """Return the sum of the penalties of the weights, with its graph."""
+        return sum(self._terms_of_weights(), 0.0)
+
+    def _terms_of_weights(self) -> Iterator[Tensor]:
+        for name, penalty in self._of_weights.items():
+            term: Tensor = penalty()
             self._taken[name] = term.detach()
+            yield term
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Let penalties be asked once more in a step; the terms of the step stay what they are."""
+        taken = self._taken
+        self._taken = {}
+        try:
+            yield
+        finally:
+            self._taken = taken
 
     def taken(self) -> Tensor:
         """Return the terms of this step, (P,) in the order of `names`, on the device: nothing waits for it."""

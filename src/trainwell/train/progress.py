@@ -12,7 +12,8 @@ class Progress:
 
     `step` optimizer steps and `epoch` passes are done, and the pass under way began at step `begun`;
     `loss`, `weight`, `hits` and `count` are sums over it. `pieces` is into how many micro-batches a batch
-    is cut, `epochs` how long the run shall be, `watch` the state of early stopping.
+    is cut, `epochs` how long the run shall be, `watch` the state of early stopping, `rate` that of a schedule
+    which follows the losses.
     """
 
     epochs: int
@@ -27,6 +28,7 @@ class Progress:
     seconds: float = 0.0
     is_stopped_early: bool = False
     watch: dict[str, Any] = field(default_factory=dict)
+    rate: dict[str, Any] = field(default_factory=dict)
 
     def take(self, drained: Drained) -> None:
         """Add some steps to the pass under way, one by one, however many were drained together."""
@@ -45,7 +47,7 @@ class Progress:
 
     def copy(self) -> "Progress":
         """Return an independent copy."""
-        return replace(self, watch=dict(self.watch))
+        return replace(self, watch=dict(self.watch), rate=dict(self.rate))
 
     def to_plain(self) -> dict[str, Any]:
         """Return the counters as plain data."""

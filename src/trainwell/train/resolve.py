@@ -20,11 +20,13 @@ from trainwell.core.chance import StepChance
 from trainwell.core.machine import AutoChoice, choose_memory_format, choose_threads, propose_precision
 from trainwell.core.recipe import Recipe, decided, training_seconds
 from trainwell.core.shelves import probes
+from trainwell.core.state import State
 from trainwell.data.prepare import Prepared
 from trainwell.errors import ModelInvalid, UserError
 from trainwell.train.build import Fitted, Job, build, check_outputs
 from trainwell.train.cadence import Work, choose_interval, cost_of_look
 from trainwell.train.evaluate import evaluation_mode, is_out_of_memory
+from trainwell.train.retaking import Retakes, needs_closure, refuse_what_acts_on_gradients
 
 REHEARSED_STEPS = 3
 REHEARSED_SAMPLES = 32  # of each batch in these steps
@@ -54,6 +56,8 @@ def resolve(
         ModelInvalid: the network does not fit the data.
     """
     choices: list[AutoChoice] = []
+    if needs_closure(recipe):
+        refuse_what_acts_on_gradients(recipe)
     if recipe.machine.memory_format == "auto":
         chosen = choose_memory_format("auto", input_dims=1 + len(prepared.input_shape))
         choices.append(chosen)
@@ -115,6 +119,9 @@ def _choose_precision(
     proposed = propose_precision(recipe.machine.precision, job.device, multiply_adds=multiply_adds)
     if recipe.machine.precision != "auto":
         return recipe.machine.precision
+    if needs_closure(recipe):
+        reason = f"{decided(recipe.optimizer).name} solves equations, which bfloat16 would round away"
+        proposed = AutoChoice(proposed.field, "float32", reason)
     if proposed.value == "float32":
         choices.append(proposed)
         return "float32"
@@ -154,7 +161,7 @@ def count_multiply_adds(job: Job, batch: Batch) -> float:
 def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:
     """Train a throwaway copy for a few steps and return the loss of each; the draws of a step are the run's own."""
     job.model.train()
-    is_cuda = job.device.type == "cuda"
+    is_cuda, retakes = job.device.type == "cuda", Retakes.of(job)
     chance, pieces = StepChance(job.recipe.seed, device=job.device), job.recipe.batch.accumulate
     losses: list[float] = []
     with torch.random.fork_rng(devices=[job.device] if is_cuda else []):
@@ -164,14 +171,25 @@ def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:
                 chance.reseed(step)
                 job.optimizer.zero_grad(set_to_none=True)
                 try:
-                    losses.append(sum(_backward(job, piece, len(batch)) for piece in batch.split(pieces)))
+                    if retakes is not None:
+                        losses.append(_second_order_step(job, retakes, batch))
+                    else:
+                        losses.append(sum(_backward(job, piece, len(batch)) for piece in batch.split(pieces)))
                     break
                 except RuntimeError as error:
-                    if not is_out_of_memory(error) or pieces * 2 > len(batch):
+                    if retakes is not None or not is_out_of_memory(error) or pieces * 2 > len(batch):
                         raise
                     pieces *= 2
-            job.optimizer.step()
+            if retakes is None:
+                job.optimizer.step()
     return losses
+
+
+def _second_order_step(job: Job, retakes: Retakes, batch: Batch) -> float:
+    state = State(job.model, job.optimizer, batch=batch)
+    retakes.begin(state, lambda piece, whole: torch.full((len(piece),), 1 / len(whole), device=job.device))
+    retakes.step(state)
+    return float(state.losses[0].mean())
 
 
 def _backward(job: Job, piece: Batch, total: int) -> float:
