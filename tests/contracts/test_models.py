@@ -1,4 +1,8 @@
-"""What every network on the shelf must do, whatever its name."""
+"""What every network on the shelf must do, whatever its name.
+
+Of a family with published sizes the small form is asked, which its card declares; the sizes themselves, its presets,
+are compared with it in `tests/models/test_presets.py`.
+"""
 
 import math
 from typing import Any
@@ -12,14 +16,24 @@ from trainwell.core.catalog import Card
 from trainwell.core.shelves import activations, models, norms
 from trainwell.errors import ModelInvalid, TrainwellError
 from trainwell.layers.choosing import widening
+from trainwell.models.auxiliary import with_auxiliaries
 
-pytestmark = pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
+FAMILIES = [card for card in models if "preset_of" not in card.traits]
+
+pytestmark = pytest.mark.parametrize("card", FAMILIES, ids=lambda card: card.name)
 
 IMAGES = ((1, 8, 8), (3, 16, 12), (4, 9, 9))
 CLASSES = 5
 
 
+def sized(card: Card, input_shape: tuple[int, ...] = (3, 16, 12)) -> tuple[int, ...]:
+    """The shape, or, where a card declares that it needs larger images, that one."""
+    channels, *sides = input_shape
+    return (channels, *(max(side, card.traits.get("least_side", 1)) for side in sides))
+
+
 def build(card: Card, input_shape: tuple[int, ...] = (3, 16, 12), seed: int = 0, **options: Any) -> nn.Module:
+    input_shape = sized(card, input_shape)
     facts: dict[str, Any] = {
         "input_shape": input_shape,
         "in_channels": input_shape[0],
@@ -27,7 +41,7 @@ def build(card: Card, input_shape: tuple[int, ...] = (3, 16, 12), seed: int = 0,
         "num_classes": CLASSES,
     }
     torch.manual_seed(seed)
-    return card.build(options, **facts)
+    return card.build({**card.traits.get("small", {}), **options}, **facts)
 
 
 def has_hidden_layers(card: Card) -> bool:
@@ -40,9 +54,14 @@ def written(norm: Card) -> str:
     return f"{norm.name}:{norm.traits['divides_channels']}=4" if "divides_channels" in norm.traits else norm.name
 
 
-def batch(input_shape: tuple[int, ...] = (3, 16, 12), count: int = 10) -> tuple[Tensor, Tensor]:
+def batch(card: Card, input_shape: tuple[int, ...] = (3, 16, 12), count: int = 10) -> tuple[Tensor, Tensor]:
     torch.manual_seed(1)
-    return torch.randn(count, *input_shape), torch.arange(count) % CLASSES
+    return torch.randn(count, *sized(card, input_shape)), torch.arange(count) % CLASSES
+
+
+def loss_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss in training, with what a network's auxiliary classifiers add to it."""
+    return with_auxiliaries(functional.cross_entropy, model)(model(images).float(), labels)
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -53,7 +72,7 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 @pytest.mark.parametrize("input_shape", IMAGES, ids=str)
 def test_it_gives_one_finite_score_a_class_for_any_channels_and_sizes(card: Card, input_shape: tuple[int, ...]) -> None:
     with torch.no_grad():
-        scores = build(card, input_shape)(batch(input_shape)[0])
+        scores = build(card, input_shape)(batch(card, input_shape)[0])
     assert scores.shape == (10, CLASSES)
     assert scores.isfinite().all()
 
@@ -66,33 +85,35 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_other_ones(card: Car
 
 
 def test_the_first_loss_is_near_ln_k(card: Card) -> None:
-    images, labels = batch(count=40)
+    images, labels = batch(card, count=40)
     with torch.no_grad():
         loss = functional.cross_entropy(build(card)(images), labels).item()
     assert abs(loss - math.log(CLASSES)) < 0.2
 
 
 def test_the_first_backward_reaches_every_parameter(card: Card) -> None:
-    model, (images, labels) = build(card), batch()
-    functional.cross_entropy(model(images), labels).backward()
+    model, (images, labels) = build(card), batch(card)
+    loss_of(model, images, labels).backward()
     missed = [name for name, p in trained(model).items() if p.grad is None or not p.grad.any()]
     assert missed == []
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained(model).values())
 
 
 def test_one_step_along_the_gradient_lowers_the_loss(card: Card) -> None:
-    model, (images, labels) = build(card), batch()
-    before = functional.cross_entropy(model(images), labels)
+    model, (images, labels) = build(card), batch(card)
+    torch.manual_seed(2)
+    before = loss_of(model, images, labels)
     before.backward()
+    torch.manual_seed(2)  # the same dropout
     with torch.no_grad():
         for parameter in trained(model).values():
             parameter -= 1e-3 * parameter.grad
-        after = functional.cross_entropy(model(images), labels)
+        after = loss_of(model, images, labels)
     assert after < before
 
 
 def test_it_can_learn_one_batch_by_heart(card: Card) -> None:
-    images, labels = batch((3, 8, 8))
+    images, labels = batch(card, (3, 8, 8))
     model = build(card, (3, 8, 8))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(100):
@@ -106,7 +127,7 @@ def test_it_can_learn_one_batch_by_heart(card: Card) -> None:
 
 
 def test_channels_last_changes_nothing_but_rounding(card: Card) -> None:
-    model, (images, _) = build(card).double().eval(), batch()
+    model, (images, _) = build(card).double().eval(), batch(card)
     expected = model(images.double())
     model = model.to(memory_format=torch.channels_last)
     actual = model(images.double().contiguous(memory_format=torch.channels_last))
@@ -114,25 +135,26 @@ def test_channels_last_changes_nothing_but_rounding(card: Card) -> None:
 
 
 def test_it_trains_under_bfloat16_autocast(card: Card) -> None:
-    model, (images, labels) = build(card), batch()
-    expected = functional.cross_entropy(model(images), labels).item()
+    model, (images, labels) = build(card), batch(card)
+    torch.manual_seed(2)
+    expected = loss_of(model, images, labels).item()
+    torch.manual_seed(2)
     with torch.autocast("cpu", torch.bfloat16):
-        scores = model(images)
-    loss = functional.cross_entropy(scores.float(), labels)
+        loss = loss_of(model, images, labels)
     loss.backward()
     assert loss.item() == pytest.approx(expected, rel=0.1, abs=0.05)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained(model).values())
 
 
 def test_in_evaluation_a_sample_does_not_depend_on_its_neighbours(card: Card) -> None:
-    model, (images, _) = build(card).double().eval(), batch()
+    model, (images, _) = build(card).double().eval(), batch(card)
     together = model(images.double())
     alone = torch.cat([model(image[None].double()) for image in images])
     torch.testing.assert_close(alone, together, rtol=1e-9, atol=1e-9)
 
 
 def test_evaluation_changes_no_state(card: Card) -> None:
-    model, (images, _) = build(card).eval(), batch()
+    model, (images, _) = build(card).eval(), batch(card)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         model(images)
@@ -149,7 +171,7 @@ def test_wrong_inputs_are_refused_in_words_of_ours(card: Card) -> None:
 def test_its_weights_go_through_a_state_dict(card: Card) -> None:
     model, copy = build(card).eval(), build(card, seed=9).eval()
     copy.load_state_dict(model.state_dict())
-    assert torch.equal(model(batch()[0]), copy(batch()[0]))
+    assert torch.equal(model(batch(card)[0]), copy(batch(card)[0]))
 
 
 def test_it_takes_an_activation_a_norm_and_their_order_unless_it_has_no_hidden_layers(card: Card) -> None:
@@ -158,7 +180,7 @@ def test_it_takes_an_activation_a_norm_and_their_order_unless_it_has_no_hidden_l
 
 def check_training(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     """Every weight gets a gradient; after a small step scores are finite, and each sample's are its own."""
-    functional.cross_entropy(model(images), labels).backward()
+    loss_of(model, images, labels).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained(model).values())
     with torch.no_grad():
         for parameter in trained(model).values():
@@ -174,7 +196,7 @@ def check_training(model: nn.Module, images: Tensor, labels: Tensor) -> None:
 def test_every_activation_trains_in_it(card: Card, activation: Card) -> None:
     if not has_hidden_layers(card):
         return
-    images, labels = batch((3, 8, 8), count=6)
+    images, labels = batch(card, (3, 8, 8), count=6)
     model = build(card, (3, 8, 8), activation=activation.name).double()
     check_training(model, images.double(), labels)
     plain, wide = (sum(p.numel() for p in net.parameters() if p.ndim > 1) for net in (build(card, (3, 8, 8)), model))
@@ -187,7 +209,7 @@ def test_every_activation_trains_in_it(card: Card, activation: Card) -> None:
 def test_every_norm_trains_in_it_in_either_place(card: Card, norm: Card, order: str) -> None:
     if not has_hidden_layers(card):
         return
-    images, labels = batch((3, 8, 8), count=6)
+    images, labels = batch(card, (3, 8, 8), count=6)
     takes_features = "in_features" in card.needs
     if norm.traits.get("needs_maps") and takes_features:
         with pytest.raises(ModelInvalid, match="take layer or batch"):
@@ -203,9 +225,23 @@ def test_every_norm_trains_in_it_in_either_place(card: Card, norm: Card, order: 
 
 @pytest.mark.slow
 def test_it_can_be_exported_for_any_number_of_samples(card: Card) -> None:
-    model, (images, _) = build(card).eval(), batch()
+    model, (images, _) = build(card).eval(), batch(card)
     exported = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
     torch.testing.assert_close(exported(images[:3]), model(images[:3]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_it_compiles_as_one_graph_with_the_same_gradients(card: Card) -> None:
+    """Traced and run by eager kernels; what a compiler does with the graph is torch's own affair."""
+    model, (images, labels) = build(card).double(), batch(card, count=4)
+    grads = []
+    for network in (model, torch.compile(model, backend="eager", fullgraph=True)):
+        torch.manual_seed(2)
+        model.zero_grad()
+        loss_of(network, images.double(), labels).backward()
+        grads.append({name: parameter.grad.clone() for name, parameter in trained(model).items()})
+    torch._dynamo.reset()
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-9, atol=1e-9)
 
 
 def test_its_card_says_what_it_is_and_where_it_comes_from(card: Card) -> None:

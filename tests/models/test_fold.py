@@ -1,5 +1,6 @@
 """Batch norms go into the layer in front of them, and only where that changes nothing."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch.nn import functional
 from trainwell.core.catalog import Card
 from trainwell.core.shelves import models
 from trainwell.models.fold import fold
+
+FAMILIES = [card for card in models if "preset_of" not in card.traits]
 
 
 def lived(model: nn.Module) -> nn.Module:
@@ -35,6 +38,19 @@ def images(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
 
 
+def shape_for(card: Card) -> tuple[int, ...]:
+    """Images that a network of the shelf takes."""
+    return (3, *(max(side, card.traits.get("least_side", 1)) for side in (16, 12)))
+
+
+def build(card: Card, **options: Any) -> nn.Module:
+    """Build the small form of a network of the shelf."""
+    shape = shape_for(card)
+    facts: dict[str, Any] = {"input_shape": shape, "in_channels": 3, "in_features": math.prod(shape), "num_classes": 5}
+    model: nn.Module = card.build({**card.traits.get("small", {}), **options}, **facts)
+    return model
+
+
 def check(model: nn.Module, example: Tensor, expected: int) -> None:
     """Fold, compare outputs on other samples in float64, and count."""
     lived(model)
@@ -47,28 +63,28 @@ def check(model: nn.Module, example: Tensor, expected: int) -> None:
     assert norms(folded) == norms(model) - expected
 
 
-@pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
+@pytest.mark.parametrize("card", FAMILIES, ids=lambda card: card.name)
 def test_every_network_of_the_shelf_answers_the_same_folded(card: Card) -> None:
-    facts: dict[str, Any] = {"input_shape": (3, 16, 12), "in_channels": 3, "in_features": 576, "num_classes": 5}
     torch.manual_seed(0)
-    model = lived(card.build({}, **facts)).eval()
-    folded, count = fold(model, images(2, 3, 16, 12))
+    shape = shape_for(card)
+    model = lived(build(card)).eval()
+    folded, count = fold(model, images(2, *shape))
     with torch.no_grad():
-        want, got = model(images(6, 3, 16, 12)), folded(images(6, 3, 16, 12))
+        want, got = model(images(6, *shape)), folded(images(6, *shape))
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9 * float(want.abs().max()))
     assert count == norms(model) - norms(folded)
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
+@pytest.mark.parametrize("card", FAMILIES, ids=lambda card: card.name)
 def test_every_network_with_batch_norm_in_either_place_answers_the_same_folded(card: Card, order: str) -> None:
     if not card.traits.get("has_hidden_layers", True):
         return
-    facts: dict[str, Any] = {"input_shape": (3, 16, 12), "in_channels": 3, "in_features": 576, "num_classes": 5}
     torch.manual_seed(0)
-    model = lived(card.build({"norm": "batch", "norm_order": order}, **facts)).eval()
-    folded, count = fold(model, images(2, 3, 16, 12))
-    others = torch.randn(6, 3, 16, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
+    shape = shape_for(card)
+    model = lived(build(card, norm="batch", norm_order=order)).eval()
+    folded, count = fold(model, images(2, *shape))
+    others = torch.randn(6, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
     with torch.no_grad():
         want, got = model(others), folded(others)
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9 * float(want.abs().max()))
@@ -76,17 +92,17 @@ def test_every_network_with_batch_norm_in_either_place_answers_the_same_folded(c
     assert order == "after" or count > 0
 
 
-@pytest.mark.parametrize("card", list(models), ids=lambda card: card.name)
+@pytest.mark.parametrize("card", FAMILIES, ids=lambda card: card.name)
 def test_weight_norm_is_multiplied_out_at_folding_and_the_given_network_keeps_it(card: Card) -> None:
     if not card.traits.get("has_hidden_layers", True):
         return
-    facts: dict[str, Any] = {"input_shape": (3, 16, 12), "in_channels": 3, "in_features": 576, "num_classes": 5}
     torch.manual_seed(0)
-    model = card.build({"norm": "weight"}, **facts).double().eval()
-    model.start_on(images(8, 3, 16, 12))
-    folded, count = fold(model, images(2, 3, 16, 12))
+    shape = shape_for(card)
+    model = build(card, norm="weight").double().eval()
+    model.start_on(images(8, *shape))
+    folded, count = fold(model, images(2, *shape))
     with torch.no_grad():
-        want, got = model(images(6, 3, 16, 12)), folded(images(6, 3, 16, 12))
+        want, got = model(images(6, *shape)), folded(images(6, *shape))
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9 * float(want.abs().max()))
     assert count == 0
     assert any("parametrizations" in name for name, _ in model.named_parameters())

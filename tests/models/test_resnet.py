@@ -7,7 +7,8 @@ import torch
 
 from trainwell.core.shelves import models
 from trainwell.errors import OptionInvalid, ShapeError
-from trainwell.models.resnet import CifarResNet, PaddedIdentity
+from trainwell.models.residual import PaddedIdentity
+from trainwell.models.resnet import cifar_resnet
 
 PUBLISHED = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
 
@@ -19,7 +20,7 @@ def parameter_count(model: torch.nn.Module) -> int:
 @pytest.mark.parametrize(("depth", "count"), PUBLISHED.items())
 def test_the_parameter_counts_are_the_published_ones(depth: int, count: int) -> None:
     assert parameter_count(models.build(f"resnet{depth}", in_channels=3, num_classes=10)) == count
-    assert parameter_count(CifarResNet(3, 10, depth=depth)) == count
+    assert parameter_count(cifar_resnet(3, 10, depth=depth)) == count
 
 
 @pytest.mark.parametrize("depth", PUBLISHED)
@@ -29,7 +30,7 @@ def test_projected_shortcuts_add_2752_parameters(depth: int) -> None:
 
 
 def test_the_parameter_names_are_torchvisions() -> None:
-    names = set(dict(CifarResNet(3, 10, depth=20, shortcut="B").named_parameters()))
+    names = set(dict(cifar_resnet(3, 10, depth=20, shortcut="B").named_parameters()))
     norm, layers = ("weight", "bias"), [f"layer{stage}.{unit}" for stage in (1, 2, 3) for unit in (0, 1, 2)]
     expected = {"conv1.weight", "fc.weight", "fc.bias", *(f"bn1.{part}" for part in norm)}
     expected |= {f"{layer}.conv{i}.weight" for layer in layers for i in (1, 2)}
@@ -40,7 +41,7 @@ def test_the_parameter_names_are_torchvisions() -> None:
 
 
 def test_a_depth_counts_the_layers_with_weights() -> None:
-    kernels = [p for p in CifarResNet(3, 10, depth=26).parameters() if p.ndim > 1]
+    kernels = [p for p in cifar_resnet(3, 10, depth=26).parameters() if p.ndim > 1]
     assert len(kernels) == 26
 
 
@@ -53,7 +54,7 @@ def test_the_padded_shortcut_keeps_every_second_pixel_between_zero_channels() ->
 
 
 def test_a_unit_whose_branch_is_zero_passes_its_input_through() -> None:
-    net = CifarResNet(3, 10, depth=8).eval()
+    net = cifar_resnet(3, 10, depth=8).eval()
     for stage in (net.layer1, net.layer2, net.layer3):
         torch.nn.init.zeros_(stage[0].bn2.weight)
     maps = torch.rand(2, 16, 8, 8)
@@ -64,7 +65,7 @@ def test_a_unit_whose_branch_is_zero_passes_its_input_through() -> None:
 def test_a_whole_forward_equals_a_rewrite_with_plain_functions() -> None:
     """In evaluation mode, in float64, from the state dict alone."""
     functional = torch.nn.functional
-    net = CifarResNet(3, 7, depth=8, shortcut="B").double().eval()
+    net = cifar_resnet(3, 7, depth=8, shortcut="B").double().eval()
     w = net.state_dict()
 
     def norm(x: torch.Tensor, name: str) -> torch.Tensor:
@@ -88,7 +89,7 @@ def test_a_whole_forward_equals_a_rewrite_with_plain_functions() -> None:
 
 def test_a_unit_with_its_norms_behind_the_activations_adds_to_an_untouched_skip() -> None:
     """y = x + bn2(act(conv2(bn1(act(conv1(x)))))): with a branch of zero even negative inputs pass through."""
-    net = CifarResNet(3, 10, depth=8, norm_order="after", activation="tanh").double().eval()
+    net = cifar_resnet(3, 10, depth=8, norm_order="after", activation="tanh").double().eval()
     unit, maps = net.layer1[0], torch.randn(2, 16, 8, 8, dtype=torch.float64)
     branch = unit.bn1(unit.conv1(maps).tanh())
     torch.testing.assert_close(unit(maps), maps + unit.bn2(unit.conv2(branch).tanh()), rtol=1e-12, atol=1e-12)
@@ -97,7 +98,7 @@ def test_a_unit_with_its_norms_behind_the_activations_adds_to_an_untouched_skip(
 
 
 def test_maxout_of_a_unit_is_the_largest_piece_of_its_branch_on_top_of_the_skip() -> None:
-    net = CifarResNet(3, 10, depth=8, activation="maxout:pieces=3").double().eval()
+    net = cifar_resnet(3, 10, depth=8, activation="maxout:pieces=3").double().eval()
     for stage, maps in ((net.layer1, torch.randn(2, 16, 8, 8)), (net.layer2, torch.randn(2, 16, 8, 8))):
         unit, maps = stage[0], maps.double()
         branch = unit.bn2(unit.conv2(unit.act1(unit.bn1(unit.conv1(maps)))))
@@ -107,7 +108,7 @@ def test_maxout_of_a_unit_is_the_largest_piece_of_its_branch_on_top_of_the_skip(
 
 
 def test_learned_slopes_are_of_one_place_each() -> None:
-    net = CifarResNet(3, 10, depth=8, activation="prelu")
+    net = cifar_resnet(3, 10, depth=8, activation="prelu")
     slopes = [name for name, parameter in net.named_parameters() if parameter.ndim == 1 and "act" in name]
     assert slopes == ["act1.weight", *(f"layer{stage}.0.act{i}.weight" for stage in (1, 2, 3) for i in (1, 2))]
 
@@ -119,12 +120,12 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused_with_the_nearest(depth: int, n
 
 
 def test_a_shortcut_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(OptionInvalid, match="resnet20:shortcut must be one of 'A', 'B', got 'C'"):
-        models.build("resnet20", {"shortcut": "C"}, in_channels=3, num_classes=10)
+    with pytest.raises(OptionInvalid, match="resnet20:shortcut must be one of 'A', 'B', 'C', 'pooled', got 'D'"):
+        models.build("resnet20", {"shortcut": "D"}, in_channels=3, num_classes=10)
 
 
 def test_wrong_inputs_are_refused_with_a_cure() -> None:
-    net = CifarResNet(3, 10, depth=8)
+    net = cifar_resnet(3, 10, depth=8)
     with pytest.raises(ShapeError, match=r"resnet8 needs images of at least 4x4 pixels, got 3x9"):
         net(torch.zeros(1, 3, 3, 9))
     with pytest.raises(ShapeError, match=r"built for 3 channels, got 1 .* in_channels=1"):
@@ -134,7 +135,7 @@ def test_wrong_inputs_are_refused_with_a_cure() -> None:
 
 
 def test_any_image_size_gives_scores() -> None:
-    net = CifarResNet(1, 5, depth=8).eval()
+    net = cifar_resnet(1, 5, depth=8).eval()
     assert [tuple(net(torch.zeros(2, 1, h, w)).shape) for h, w in ((4, 4), (7, 33), (64, 48))] == [(2, 5)] * 3
 
 

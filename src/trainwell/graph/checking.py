@@ -164,7 +164,7 @@ def check_gradients(
     """
     measure = _convention(convention)
     _check_options(h, entries, mode)
-    if any(isinstance(one, nn.parameter.UninitializedTensorMixin) for one in (*model.parameters(), *model.buffers())):
+    if any(nn.parameter.is_lazy(one) for one in (*model.parameters(), *model.buffers())):
         raise ModelInvalid("the network has lazy layers whose shapes are not known yet: call it on a batch once, first")
     with left_intact(model), torch.enable_grad():
         model.train(mode == "train")

@@ -14,6 +14,7 @@ from trainwell.core.units import Count, ProperFraction
 from trainwell.errors import ModelInvalid
 from trainwell.layers.dropout import dropout_for
 from trainwell.layers.hidden import Hidden, NormOrder
+from trainwell.models.heads import Head, make_head, pooled_scores
 from trainwell.models.inputs import image_shape, require_images
 from trainwell.models.weights import start_weights, starter
 
@@ -40,6 +41,7 @@ class ConvNet(nn.Module):
         norm: str = "batch",
         norm_order: NormOrder = "before",
         dropout: float = 0.0,
+        head: Head = "linear",
     ) -> None:
         super().__init__()
         self.hidden = Hidden(activation, norm, norm_order)
@@ -66,7 +68,7 @@ class ConvNet(nn.Module):
             channels = out_channels
         self.body = nn.Sequential(*blocks)
         self.dropout = dropout_for(activation, dropout, 0)
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = make_head(head, channels, num_classes, self.hidden)
         start_weights(self, head=self.fc, hidden=self.hidden)
 
     @property
@@ -74,11 +76,20 @@ class ConvNet(nn.Module):
         """What takes first weights from training inputs, where the norm needs some."""
         return starter(self, self.hidden)
 
+    @property
+    def head(self) -> nn.Module:
+        """What turns the last maps into scores."""
+        return self.fc
+
+    def maps(self, inputs: Tensor) -> Tensor:
+        """Return the last feature maps of images (N, C, H, W): (N, C', h, w)."""
+        require_images(inputs, in_channels=self.in_channels, least_side=self.least_side, network="convnet")
+        maps: Tensor = self.body(inputs)
+        return maps
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return (N, K) scores of images (N, C, H, W)."""
-        require_images(inputs, in_channels=self.in_channels, least_side=self.least_side, network="convnet")
-        scores: Tensor = self.fc(self.dropout(self.body(inputs).mean((2, 3))))  # (N, C, H, W) -> (N, C') -> (N, K)
-        return scores
+        return pooled_scores(self.fc, self.maps(inputs), self.dropout)
 
 
 def _block(in_channels: int, out_channels: int, hidden: Hidden, *, stride: int = 1) -> nn.Sequential:
@@ -107,6 +118,7 @@ def convnet(
     norm: Norm = "batch",
     norm_order: NormOrder = "before",
     dropout: ProperFraction = 0.0,
+    head: Head = "linear",
 ) -> ConvNet:
     """Small convolutional network with batch norm; fast on images of 8x8 to 64x64.
 
@@ -121,6 +133,7 @@ def convnet(
         norm: of every convolution.
         norm_order: the norm before or after the activation.
         dropout: share of the pooled features zeroed in training.
+        head: linear, conv, mlp or cosine.
 
     Time grows with width squared; a residual network trains better once depth passes about five.
 
@@ -137,4 +150,5 @@ def convnet(
         norm=norm,
         norm_order=norm_order,
         dropout=dropout,
+        head=head,
     )

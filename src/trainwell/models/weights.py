@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from trainwell.layers.choosing import norm_traits
 from trainwell.layers.hidden import Hidden
+from trainwell.models.heads import last_layer
 
 HEAD_STD = 0.01
 
 
-def start_weights(network: nn.Module, *, head: nn.Linear, hidden: Hidden) -> None:
+def start_weights(network: nn.Module, *, head: nn.Module, hidden: Hidden) -> None:
     """Draw all weights of a network in place; biases become zero.
 
         layers:  W ~ N(0, gain^2 / fan_in)     He's forward form where the activation is a ReLU
@@ -32,14 +33,14 @@ def start_weights(network: nn.Module, *, head: nn.Linear, hidden: Hidden) -> Non
 
     Args:
         network: convolutions and dense layers whose outputs reach an activation, directly or through a norm.
-        head: the last layer, whose outputs are the scores.
-        hidden: activation and norm of all layers but the head.
+        head: the last part, whose outputs are the scores; of several layers, the last one starts small.
+        hidden: activation and norm of all layers but the last.
     """
-    gain = hidden.gain
+    gain, last = hidden.gain, last_layer(head)
     for module in network.modules():
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
-        std = HEAD_STD if module is head else gain / math.sqrt(module.weight[0].numel())
+        std = HEAD_STD if module is last else gain / math.sqrt(module.weight[0].numel())
         nn.init.normal_(module.weight, std=std)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -47,12 +48,13 @@ def start_weights(network: nn.Module, *, head: nn.Linear, hidden: Hidden) -> Non
 
 
 def reparametrize(network: nn.Module, *, head: nn.Module, hidden: Hidden) -> None:
-    """Let a norm of the weights change every trained layer of a network but its head, in place."""
+    """Let a norm of the weights change every trained layer of a network but the last of its head, in place."""
+    last = last_layer(head)
     change: Callable[[nn.Module], None] | None = norm_traits(hidden.norm).get("reparametrize")
     if change is None:
         return
     for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear) and module is not head and module.weight.requires_grad:
+        if isinstance(module, nn.Conv2d | nn.Linear) and module is not last and module.weight.requires_grad:
             change(module)
 
 
