@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trainwell.core.shelves import models
 from trainwell.optimizers.adaptive import adamw
 from trainwell.optimizers.sgd import sgd
+from trainwell.optimizers.yellowfin import YellowFin
 
 Build = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 SGD = {"lr": 1e-3, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
@@ -87,6 +88,10 @@ def duels() -> dict[str, Duel]:
             label = f"{kind.__name__} on {name}"
             found[f"{label}, beside fused"] = Duel(name, ours, torchs(kind, options, fused=True), promised, True)
             found[f"{label}, beside foreach"] = Duel(name, ours, torchs(kind, options, foreach=True))
+        momentum = {"lr": 1e-3, "momentum": 0.9}
+        found[f"YellowFin on {name}, beside fused SGD with momentum"] = Duel(
+            name, lambda params: YellowFin(params, lr=1e-3), torchs(torch.optim.SGD, momentum, fused=True), 1.3
+        )
     for width in (8, 32):  # how the ratio depends on the size of the tensors; nothing is promised
         name = f"200 tensors of width {width}"
         found[f"SGD on {name}, beside fused"] = Duel(

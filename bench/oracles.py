@@ -7,6 +7,7 @@ Runs in an environment of its own (bench/requirements-oracles.txt, with trainwel
 
 import os
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -16,11 +17,12 @@ import keras
 import numpy as np
 import optax
 import torch
+from harness import Figure, machine, write_result
 from numpy.typing import NDArray
 from torch.nn import functional
 
 from trainwell.core.choice import Choice
-from trainwell.core.shelves import optimizers
+from trainwell.core.shelves import optimizers, schedules
 
 jax.config.update("jax_enable_x64", True)
 keras.config.set_floatx("float64")
@@ -137,8 +139,8 @@ def pairs() -> Iterator[tuple[str, str, Callable[[Point, Slope], Path]]]:
         lambda: optax.adagrad(0.1, initial_accumulator_value=0.0, eps=1e-60),
     )
     yield jaxes(
-        "rmsprop:lr=0.01,beta=0.9,eps=1e-3,eps_inside=false,weight_decay=0.0", "rmsprop(eps outside)",
-        lambda: optax.rmsprop(0.01, 0.9, eps=1e-3, eps_in_sqrt=False),
+        "rmsprop:lr=0.01,beta=0.9,eps=0.1,eps_inside=false,weight_decay=0.0", "rmsprop(eps outside)",
+        lambda: optax.rmsprop(0.01, 0.9, eps=0.1, eps_in_sqrt=False),
     )  # fmt: skip
     yield jaxes(
         "rmsprop:lr=0.01,beta=0.9,eps=1e-3,eps_inside=true,weight_decay=0.0", "rmsprop(eps inside)",
@@ -149,22 +151,68 @@ def pairs() -> Iterator[tuple[str, str, Callable[[Point, Slope], Path]]]:
         lambda: keras.optimizers.RMSprop(0.01, rho=0.9, epsilon=1e-3),
     )  # fmt: skip
     yield jaxes("adam:lr=0.05,eps=1e-3,weight_decay=0.0", "adam", lambda: optax.adam(0.05, eps=1e-3))
-    yield kerases("adam:lr=0.05,eps=1e-300,weight_decay=0.0", "Adam", lambda: keras.optimizers.Adam(0.05, epsilon=0.0))
+    yield kerases("adam:lr=0.05,eps=1e-30,weight_decay=0.0", "Adam", lambda: keras.optimizers.Adam(0.05, epsilon=1e-30))
     yield jaxes("adamw:lr=0.05,weight_decay=0.1", "adamw", lambda: optax.adamw(0.05, weight_decay=0.1))
     yield jaxes("gradient_sign:lr=0.01", "sign_sgd", lambda: optax.sign_sgd(0.01))
-    yield jaxes("irprop_minus:first_step=0.01", "rprop", lambda: optax.rprop(0.01))
-    yield jaxes("radam:lr=0.02,weight_decay=0.0", "radam(threshold=4)", lambda: optax.radam(0.02, threshold=4.0))
+    # optax.rprop 0.2.8 hands out the moves of the step before, so its path is another one.
+    yield jaxes(
+        "radam:lr=0.02,eps=1e-30,weight_decay=0.0",
+        "radam(threshold=4)",
+        lambda: optax.radam(0.02, eps=1e-30, threshold=4.0),
+    )
+    yield jaxes(
+        "radam:lr=0.02,eps=1e-30,threshold=5.0,weight_decay=0.0",
+        "radam(threshold=5)",
+        lambda: optax.radam(0.02, eps=1e-30),
+    )
+
+
+def rates() -> Iterator[tuple[str, str, Callable[[int], Any]]]:
+    """Yield (our schedule, whose, their multiplier of a step) for runs of 200 steps, 10 an epoch."""
+    decay = keras.optimizers.schedules
+    fall = decay.CosineDecay(1.0, STEPS)
+    yield "cosine", "keras CosineDecay", lambda step: fall(step)
+    yield "cosine:final=0.1", "optax.cosine_decay", optax.cosine_decay_schedule(1.0, STEPS, alpha=0.1)
+    yield "exponential:gamma=0.3", "optax.exponential_decay", optax.exponential_decay(1.0, 10, float(np.exp(-0.3)))
+    yield "step_decay:every=3,factor=0.5", "optax(staircase)", optax.exponential_decay(1.0, 30, 0.5, staircase=True)
+    over = decay.InverseTimeDecay(1.0, decay_steps=10, decay_rate=0.5)
+    yield "inverse_time:k=0.5", "keras InverseTimeDecay", lambda step: over(step)
+    cycles = [{"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": 20 * 2**i} for i in range(4)]
+    yield "warm_restarts:first=2,growth=2", "optax.sgdr", optax.sgdr_schedule([{**c, "end_value": 0.0} for c in cycles])
+    again = decay.CosineDecayRestarts(1.0, first_decay_steps=20, t_mul=2.0, m_mul=1.0)
+    yield "warm_restarts:first=2,growth=2", "keras CosineDecayRestarts", lambda step: again(step)
 
 
 def main() -> None:
     """Compare every pair on every problem, and store the largest distances."""
-    rows: dict[str, dict[str, float]] = {}
+    facts = machine()
+    found: dict[str, list[float]] = {}
     for choice, theirs, walk in pairs():
-        row = rows.setdefault(f"{choice} | {theirs}", {})
-        for name, start, slope in problems():
+        row = []
+        for _, start, slope in problems():
             one, other = ours(choice, start, slope), walk(start, slope)
-            row[name] = float(np.abs(one - other).max() / max(1.0, np.abs(other).max()))
-        print(f"{max(row.values()):8.1e}  {choice}  {theirs}", flush=True)
+            row.append(float(np.abs(one - other).max() / max(1.0, np.abs(other).max())))
+        found[f"{choice} beside {theirs}"] = row
+        print(f"{max(row):8.1e}  {choice}  {theirs}", flush=True)
+    for choice, theirs, multiplier in rates():
+        parsed = Choice.parse(choice)
+        mine = schedules.build(parsed.name, parsed.options, total_steps=STEPS, steps_per_epoch=10)
+        distance = max(abs(mine(step) - float(multiplier(step))) for step in range(STEPS))
+        found[f"{choice} beside {theirs}"] = [distance]
+        print(f"{distance:8.1e}  {choice}  {theirs}", flush=True)
+    figures = {
+        name: Figure(float(np.median(row)), min(row), max(row), "largest distance, median, least and most of problems")
+        for name, row in found.items()
+    }
+    write_result(
+        "oracles",
+        figures=figures,
+        n=len(found),
+        target=f"every path within {TOLERANCE:g} of the other, relative to its largest coordinate",
+        reached=all(max(row) <= TOLERANCE for row in found.values()),
+        facts=facts,
+        more={"others": {name: metadata.version(name) for name in ("optax", "jax", "keras")}},
+    )
 
 
 if __name__ == "__main__":

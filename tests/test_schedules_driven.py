@@ -165,13 +165,20 @@ def test_a_warm_up_in_front_of_a_driven_rate_keeps_it_driven() -> None:
     assert [rate.observe(10 * epoch, train_loss=1.0) is not None for epoch in (1, 2, 3, 4)] == [
         False,
         False,
-        True,
+        False,  # the first epoch behind the warm-up is the first to be judged
         True,
     ]
     again = warm_up(100, 10, then="plateau:patience=1", warmup=2, form="constant")
     assert isinstance(again, Driven)
     again.load_state_dict(rate.state_dict())
-    assert again(50) == rate(50) == pytest.approx(0.01)
+    assert again(50) == rate(50) == pytest.approx(0.1)
+
+
+def test_losses_of_the_warm_up_do_not_count() -> None:
+    rate = plateau(100, 10, patience=1, warmup=1)
+    assert rate.observe(10, train_loss=9.0, val_loss=0.1) is None  # as low as never again, and not remembered
+    assert rate.observe(20, train_loss=9.0, val_loss=0.5) is None
+    assert rate.observe(30, train_loss=9.0, val_loss=0.5) is not None
 
 
 def test_alone_it_drives_torchs_lambda_lr_in_a_plain_loop() -> None:

@@ -43,7 +43,7 @@ class RegularizationSection(Frozen):
 
     `clip_norm` bounds the global gradient norm; `ema_decay` averages the weights, and the average is
     what is evaluated; `swa_start` averages instead the weights at the ends of all epochs after that
-    share of the run, all alike; `patience` stops after that many epochs without a better val loss and restores
+    share of the run as it is begun, all alike, and those of epochs that a longer resume adds; `patience` stops after that many epochs without a better val loss and restores
     the best weights; `class_weights` = `balanced` makes every class count alike in the loss.
     """
 

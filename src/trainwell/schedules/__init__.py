@@ -7,7 +7,7 @@ and `bold_driver` follow the losses, and what they have learned is stored with t
 Warm-up of `warmup` epochs is W = round(warmup * steps_per_epoch) steps long. Step s < W is multiplied
 by (s + 1) / W: the first step already moves, by lr / W, and step W - 1 is the first at the full lr. The
 schedule proper begins at step W: epochs count from there, by the step, so that they may be fractions.
-From total_steps on, every schedule stays at its last value.
+From total_steps on, every schedule stays at the value that it has there.
 
 Source: Goyal et al. 2017, arXiv:1706.02677, section 2.2 (gradual warm-up).
 """

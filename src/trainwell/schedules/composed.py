@@ -32,7 +32,7 @@ class Behind:
 
     def observe(self, step: int, *, train_loss: float, val_loss: float | None = None) -> Change | None:
         """Take the losses of an epoch that ended when `step` steps were done; those of the warm-up do not count."""
-        if step < self.rise:
+        if step <= self.rise:  # the whole epoch was warm-up
             return None
         return self.driven.observe(step - self.rise, train_loss=train_loss, val_loss=val_loss)
 

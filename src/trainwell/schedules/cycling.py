@@ -101,7 +101,7 @@ def snapshot_cycles(
     Args:
         total_steps: T, steps of the whole run.
         steps_per_epoch: steps of one pass over the training split.
-        cycles: M, how many.
+        cycles: M, how many; where T is no multiple of M and hardly longer, fewer: 10 cycles of 21 steps are 7 of 3.
         warmup: epochs of linear rise, fractions allowed; the cycles share the rest of the run.
 
     Weights from the ends of the cycles, averaged in what they answer, are an ensemble for the price of one run.

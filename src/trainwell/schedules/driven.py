@@ -90,7 +90,7 @@ class DrivenRate:
 
     def observe(self, step: int, *, train_loss: float, val_loss: float | None = None) -> Change | None:
         """Take the losses of an epoch that ended when `step` steps were done; return what changes from there on."""
-        if step < self.rise:
+        if step <= self.rise:  # the whole epoch was warm-up
             return None
         is_val = self.watch == "val" and val_loss is not None
         before, loss = self.level, val_loss if is_val and val_loss is not None else train_loss
@@ -156,7 +156,8 @@ def plateau(
 ) -> DrivenRate:
     """The rate drops by a factor when the loss no longer falls; it never rises.
 
-    A loss is better if it is below (1 - threshold) times the best one so far, as in torch; NaN never is. After
+    A loss is better if it is below the best one so far by more than threshold times its size: as in torch where losses
+    are positive. NaN never is. After
     `patience` epochs in a row that are not better, the rate drops and the count begins anew: with patience 1 the first
     epoch that is not better lowers it. Keras and our early stopping count alike, with an absolute difference in Keras;
     torch acts one epoch later, when more than `patience` epochs were not better, so its 9 is our 10.
