@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainwell.core.rates import RatesSection
 from trainwell.errors import ModelInvalid
 from trainwell.optimizers.groups import describe, parameter_groups
 from trainwell.optimizers.sgd import sgd
@@ -69,6 +70,16 @@ def test_the_groups_survive_a_state_dict() -> None:
     optimizer, other = (sgd(parameter_groups(net, 0.1)) for _ in range(2))
     other.load_state_dict(optimizer.state_dict())
     assert [group["param_names"] for group in other.param_groups] == [g["param_names"] for g in optimizer.param_groups]
+
+
+def test_the_places_are_those_of_the_model_and_survive_a_state_dict() -> None:
+    net = network()
+    names = [name for name, _ in net.named_parameters()]
+    optimizer, other = (sgd(parameter_groups(net, 0.1, rates=RatesSection(per_depth=0.5))) for _ in range(2))
+    other.load_state_dict(optimizer.state_dict())
+    for group in other.param_groups:
+        assert [names[place] for place in group["places"]] == group["param_names"]
+    assert sorted(place for group in other.param_groups for place in group["places"]) == list(range(len(names)))
 
 
 def test_it_is_said_in_words_which_parameter_is_where_and_why() -> None:

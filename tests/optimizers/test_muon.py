@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainwell.core.rates import RatesSection
+from trainwell.optimizers.groups import parameter_groups
 from trainwell.optimizers.muon import Muon, orthogonalized
 from trainwell.optimizers.stepwise import Stepwise
 
@@ -152,3 +154,89 @@ def test_maximize_climbs() -> None:
         parameters[0].grad = torch.eye(8, dtype=torch.float64) * (-1 if maximize else 1)
         Muon(parameters, last_layer="muon", maximize=maximize).step()
     assert torch.equal(down[0], up[0])
+
+
+def chain() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def by_adamw(net: nn.Module, optimizer: Muon) -> set[str]:
+    """The matrices that AdamW moves in a step."""
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return {name for name, p in net.named_parameters() if p.ndim >= 2 and "exp_avg" in optimizer.state[p]}
+
+
+@pytest.mark.parametrize("sort", [list, tuple])
+def test_the_last_layer_is_that_of_the_model_in_whatever_order_the_groups_come(sort: type) -> None:
+    net = chain()
+    groups = parameter_groups(net, rates=RatesSection(per_depth=0.8))
+    assert groups[0]["param_names"] == ["4.weight"]  # the common rate first
+    for order in (groups, groups[::-1], groups[2:] + groups[:2]):
+        optimizer = Muon([{**group, "places": sort(group["places"])} for group in order])
+        assert by_adamw(net, optimizer) == {"4.weight"}
+
+
+def test_the_last_layer_is_found_among_groups_added_later() -> None:
+    net = chain()
+    first, *later = parameter_groups(net, rates=RatesSection(per_depth=0.8))
+    optimizer = Muon([first])
+    for group in later:
+        optimizer.add_param_group(group)
+    assert by_adamw(net, optimizer) == {"4.weight"}
+
+
+def test_where_groups_tell_no_place_or_those_of_several_models_their_order_counts() -> None:
+    net, other = chain(), nn.Linear(3, 2)
+    both = nn.ModuleList([net, other])
+    groups = parameter_groups(net)
+    optimizer = Muon(groups)
+    optimizer.add_param_group({"params": list(other.parameters()), "param_names": ["head", "shift"]})
+    assert by_adamw(both, optimizer) == {"1.weight"}
+    optimizer = Muon([*groups, *parameter_groups(other)])  # two parameters have place 0
+    assert by_adamw(both, optimizer) == {"1.weight"}
+
+
+LAYOUTS: list[
+    tuple[tuple[int, ...], tuple[int, ...]]
+] = [  # shape, and its dimensions from the farthest apart in memory
+    ((6, 4), (1, 0)),
+    ((6, 4, 5), (0, 2, 1)),
+    ((6, 4, 5), (2, 1, 0)),
+    ((6, 4, 5), (1, 0, 2)),
+    ((6, 4, 3, 2), (0, 2, 3, 1)),  # channels last
+    ((6, 4, 3, 2), (1, 0, 2, 3)),  # transposed
+    ((6, 4, 3, 2), (3, 1, 0, 2)),
+    ((2, 4, 3, 2, 3), (0, 2, 3, 4, 1)),  # channels last, three dimensions
+    ((40, 4, 1, 2, 3), (4, 0, 2, 1, 3)),
+]
+
+
+def laid_out(tensor: Tensor, order: tuple[int, ...]) -> Tensor:
+    back = [order.index(place) for place in range(tensor.ndim)]
+    return tensor.permute(order).contiguous().permute(back)
+
+
+@pytest.mark.parametrize("last_layer", ["muon", "adamw"])
+@pytest.mark.parametrize("is_gradient_contiguous", [False, True])
+@pytest.mark.parametrize(("shape", "order"), LAYOUTS)
+def test_the_order_in_memory_changes_no_step(
+    shape: tuple[int, ...], order: tuple[int, ...], is_gradient_contiguous: bool, last_layer: str
+) -> None:
+    """Both for a matrix inside and for one that AdamW moves, beside one in the usual order."""
+    generator = torch.Generator().manual_seed(0)
+    start, *gradients = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4))
+    beside = torch.randn(7, generator=generator, dtype=torch.float64)
+    ends = []
+    for place in (tuple(range(len(shape))), order):
+        weight, other = laid_out(start.clone(), place).requires_grad_(), beside.clone().requires_grad_()
+        optimizer = Muon([weight, other], lr=0.1, weight_decay=0.1, last_layer=last_layer)
+        for gradient in gradients:
+            weight.grad, other.grad = gradient if is_gradient_contiguous else laid_out(gradient, place), beside
+            optimizer.step()
+        assert weight.stride() == laid_out(start, place).stride()
+        ends.append((weight.detach(), other.detach()))
+    assert (ends[1][0] - start).abs().max() > 1e-3
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-9, atol=1e-10)

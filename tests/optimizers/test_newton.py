@@ -88,6 +88,29 @@ def test_logistic_regression_ends_with_a_vanishing_gradient() -> None:
     assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-12
 
 
+def test_a_group_that_is_refused_is_not_kept() -> None:
+    weight = torch.tensor([5.0, -3.0], requires_grad=True)
+    optimizer = Newton([weight], damping=0.0)
+    cases = [
+        (torch.ones(9_999, requires_grad=True), "newton keeps the Hessian of all parameters.*got 10,001"),
+        (torch.ones(1, dtype=torch.float64, requires_grad=True), "of one type on one device.*float32.*float64 on cpu"),
+        (torch.ones(1, device="meta", requires_grad=True), "of one type on one device.*on cpu.*on meta"),
+    ]
+    for other, words in cases:
+        for params in ([other], [("head.weight", other)], other):
+            with pytest.raises(OptionInvalid, match=words):
+                optimizer.add_param_group({"params": params})
+    assert [group["params"] for group in optimizer.param_groups] == [[weight]]
+    optimizer.step(lambda: (weight * torch.tensor([1.0, 10.0])).square().sum())
+    assert torch.equal(weight, torch.zeros(2))
+
+
+def test_the_count_of_all_groups_is_said() -> None:
+    groups = [{"params": [torch.ones(6_000, requires_grad=True)]} for _ in range(3)]
+    with pytest.raises(OptionInvalid, match="got 18,000"):
+        Newton(groups)
+
+
 def test_what_it_cannot_do_is_refused_in_words() -> None:
     with pytest.raises(OptionInvalid, match=r"at most 10,000, got 10,100: they would take 0.4 GiB; take hessian_free"):
         Newton(nn.Linear(100, 100).parameters())

@@ -1,5 +1,7 @@
 """Rprop of 1993 and iRprop-: against rewrites of the papers, torch, and the published encoder."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,22 @@ def test_rprop_takes_the_step_back_and_irprop_minus_stays() -> None:
             optimizer.step()
             visited.append(weight.item())
         np.testing.assert_allclose(visited, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_what_is_taken_back_is_what_was_moved_where_lr_fell_since(is_stored: bool) -> None:
+    weight = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer, visited = Rprop([weight]), []
+    for rate, gradient in ((1.0, 1.0), (1.0, 1.0), (0.1, -1.0), (0.1, -1.0)):
+        if is_stored:
+            stored = copy.deepcopy(optimizer.state_dict())
+            optimizer = Rprop([weight])
+            optimizer.load_state_dict(stored)
+        optimizer.param_groups[0]["lr"] = rate
+        weight.grad = torch.full_like(weight, gradient)
+        optimizer.step()
+        visited.append(weight.item())
+    np.testing.assert_allclose(visited, [-0.1, -0.22, -0.1, -0.1 + 0.1 * 0.06], rtol=1e-12)
 
 
 def test_signs_of_gradients_whose_product_underflows_are_seen() -> None:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from trainwell.optimizers.tuning import Averages, Landscape, averaged, landscape, missing_root, single_step
+from trainwell.optimizers.tuning import Averages, Landscape, averaged, joined, landscape, missing_root, single_step
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,18 @@ def test_averages_of_a_constant_gradient_are_right_from_the_first_step(is_log: b
         mean_square = total**2
         seen = landscape(averages, mean_square, beta=0.9, is_log=is_log)
         np.testing.assert_allclose(seen, [9.0, 9.0, 0.0, 1 / 3], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize("before", [0.0, 9.0])
+def test_late_parameters_of_a_constant_gradient_count_as_if_they_had_always_been_there(
+    is_log: bool, before: float
+) -> None:
+    alone, whole = Averages(), Averages()
+    for _ in range(30):
+        alone = averaged(alone, [before], beta=0.9, eps=1e-12, is_log=is_log)
+        whole = averaged(whole, [before + 16.0], beta=0.9, eps=1e-12, is_log=is_log)
+    np.testing.assert_allclose(joined(alone, 16.0, beta=0.9, eps=1e-12, is_log=is_log), whole, rtol=1e-9)
 
 
 def test_logarithms_follow_a_falling_curvature_sooner() -> None:

@@ -262,6 +262,68 @@ def test_a_layer_that_thaws_joins_and_one_that_freezes_keeps_its_state() -> None
     assert torch.equal(optimizer.state[weights[3]]["velocity"], velocity)
 
 
+THAW = 500
+
+
+@pytest.mark.parametrize("options", [{}, {"smoothing": "log"}, {"adapt_clip": True}, {"closed_loop": True}])
+@pytest.mark.parametrize("is_stored", [False, True])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_thaw_among_constant_gradients_adds_no_variance(
+    options: dict[str, Any], is_stored: bool, is_refused: bool
+) -> None:
+    """Without noise C = 0, and momentum and rate are those of a run in which nothing was ever frozen."""
+    gradients = [torch.tensor([3.0, -1.0], dtype=torch.float64), torch.tensor([[2.0], [4.0]], dtype=torch.float64)]
+    thawed, whole = ([torch.zeros_like(g).requires_grad_() for g in gradients] for _ in range(2))
+    optimizer, reference = YellowFin(thawed, **options), YellowFin(whole, **options)
+    for step in range(THAW + 30):
+        for weights in (thawed, whole):
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient.clone()
+        if step < THAW:
+            thawed[1].grad = None
+        if step == THAW and is_refused:
+            thawed[1].grad = torch.full_like(gradients[1], torch.nan)
+            with pytest.raises(NonFinite):
+                optimizer.step()
+            assert thawed[1] not in optimizer.state
+            thawed[1].grad = gradients[1].clone()
+        if is_stored and step in (THAW, THAW + 3):
+            stored = copy.deepcopy(optimizer.state_dict())
+            optimizer = YellowFin(thawed, **options)
+            optimizer.load_state_dict(stored)
+        optimizer.step()
+        reference.step()
+        if step > THAW:
+            np.testing.assert_allclose(optimizer.tuned, reference.tuned, rtol=1e-5, atol=1e-9)
+
+
+def halves(weights: list[Tensor]) -> list[Tensor]:
+    """The same numbers in tensors below the size from which one is measured alone."""
+    return [half.detach().clone().requires_grad_() for weight in weights for half in weight.view(-1).split(9_000)]
+
+
+@pytest.mark.parametrize("shapes", [[(128, 128)], [(128, 128), (130, 140)], [(128, 128), (7,)], [(200, 200), (200,)]])
+@pytest.mark.parametrize("is_last_frozen", [False, True])
+def test_large_tensors_move_as_their_parts_do_with_and_without_small_ones(
+    shapes: list[tuple[int, ...]], is_last_frozen: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes]
+    moving = weights[:-1] if is_last_frozen and len(weights) > 1 else weights
+    parts = halves(moving)
+    optimizer, reference = YellowFin(weights), YellowFin(parts)
+    for _ in range(5):
+        for weight in moving:
+            weight.grad = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+        gradients = [half for weight in moving for half in weight.grad.view(-1).split(9_000)]
+        for part, gradient in zip(parts, gradients, strict=True):
+            part.grad = gradient.clone()
+        optimizer.step()
+        reference.step()
+    ours, theirs = (torch.cat([one.detach().view(-1) for one in many]) for many in (moving, parts))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_weights_that_were_given_other_memory_still_move() -> None:
     """`module.to(memory_format=...)` replaces the memory below a parameter."""
     moved, reference = net(), net()

@@ -41,10 +41,10 @@ class DataSection(Frozen):
 class RegularizationSection(Frozen):
     """What keeps the weights in check beside weight decay, which belongs to the optimizer.
 
-    `clip_norm` bounds the global gradient norm; `ema_decay` averages the weights, and the average is
-    what is evaluated; `swa_start` averages instead the weights at the ends of all epochs after that
-    share of the run as it is begun, all alike, and those of epochs that a longer resume adds; `patience` stops after that many epochs without a better val loss and restores
-    the best weights; `class_weights` = `balanced` makes every class count alike in the loss.
+    `clip_norm` bounds the global gradient norm; `ema_decay` averages the weights, and the average is what is evaluated;
+    `swa_start` averages instead the weights at the ends of all epochs after that share of the run as it is begun, all
+    alike, and those of epochs that a longer resume adds; `patience` stops after that many epochs without a better val
+    loss and restores the best weights; `class_weights` = `balanced` makes every class count alike in the loss.
     """
 
     clip_norm: Annotated[float, Gt(0)] | None = None

@@ -44,8 +44,8 @@ def parameter_groups(
     Returns:
         Groups for any torch optimizer: those with decay before those without, of each the one at the common rate
         first; empty ones are left out, and within a group the model's order holds. Beside `params`, each has
-        `param_names`, and `reasons`: for each name, why it stands there; those without decay also `is_exempt`,
-        those with a rate of their own `lr_factor`.
+        `param_names`, `places`: where each stands among all parameters of the model, and `reasons`: for each name,
+        why it stands there; those without decay also `is_exempt`, those with a rate of their own `lr_factor`.
 
     Raises:
         ModelInvalid: `lr_factors` names no parameter of its module, or a factor is no number above 0.
@@ -59,7 +59,7 @@ def parameter_groups(
     for name, factor in rate_factors(model, rates).items():
         factors[name] = factors.get(name, 1.0) * factor
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
+    for place, (name, parameter) in enumerate(model.named_parameters()):
         is_slope = id(parameter) in in_slopes
         reason = (
             "slope of an activation"
@@ -70,6 +70,7 @@ def parameter_groups(
         group = groups.setdefault(key, _empty_group(*key, weight_decay))
         group["params"].append(parameter)
         group["param_names"].append(name)
+        group["places"].append(place)
         group["reasons"][name] = reason or f"{parameter.ndim}-d weight"
     if lr is not None:
         for (_, factor), group in groups.items():
@@ -84,7 +85,7 @@ def _parameters_in(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[
 
 
 def _empty_group(is_exempt: bool, lr_factor: float, weight_decay: float | None) -> dict[str, Any]:
-    group: dict[str, Any] = {"params": [], "param_names": [], "reasons": {}}
+    group: dict[str, Any] = {"params": [], "param_names": [], "places": [], "reasons": {}}
     if is_exempt:
         group |= {"weight_decay": 0.0, "is_exempt": True}
     elif weight_decay is not None:

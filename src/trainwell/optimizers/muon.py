@@ -41,7 +41,8 @@ class Muon(Stepwise):
     convolutions count as matrices (out, in * height * width).
 
     Only matrices inside the network are moved so. Vectors (biases, norms) and the last layer are moved by AdamW, at
-    lr * adamw_factor: the last layer is the last matrix of those given.
+    lr * adamw_factor: the last layer is the last matrix of the model, which `places` of `parameter_groups` tell in
+    whatever order the groups come; without them it is the last matrix of those given.
 
     Difference to torch.optim.Muon, which takes (N, M) tensors alone: those above; matrices of one shape go through
     Newton-Schulz together; bfloat16 only where the device multiplies it in hardware, else float32, where matrices at
@@ -114,10 +115,18 @@ class Muon(Stepwise):
         return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
 
     def _last_matrix(self) -> Tensor | None:
-        matrices = [parameter for group in self.param_groups for parameter in group["params"] if parameter.ndim >= 2]
+        matrices = [parameter for parameter in self._in_order() if parameter.ndim >= 2]
         dense = [matrix for matrix in matrices if matrix.ndim == 2]
-        found: Tensor | None = (dense or matrices or [None])[-1]
-        return found
+        return dense[-1] if dense else matrices[-1] if matrices else None
+
+    def _in_order(self) -> list[Tensor]:
+        """Return the parameters in the order of their model, or of the groups where those do not tell of one model."""
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        places = [place for group in self.param_groups for place in group.get("places", ())]
+        fits = all(len(group.get("places", ())) == len(group["params"]) for group in self.param_groups)
+        if not fits or len(set(places)) < len(places):  # two parameters at one place: groups of several models
+            return parameters
+        return [parameters[i] for i in sorted(range(len(places)), key=places.__getitem__)]
 
     def update(
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[Moments]
@@ -181,26 +190,36 @@ def _move_matrices(
         torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
     shapes: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
     for parameter, update in zip(parameters, updates, strict=True):
-        matrix, target = _as_matrix(update, parameter), _as_matrix(parameter, parameter)
-        shapes.setdefault((*matrix.shape, matrix.dtype, matrix.device), []).append((matrix, target))
+        matrix = update.permute(_order(parameter)).flatten(1) if parameter.ndim > 2 else update
+        shapes.setdefault((*matrix.shape, matrix.dtype, matrix.device), []).append((matrix, parameter))
     for (rows, columns, dtype, device), pairs in shapes.items():
         stacked = torch.stack([matrix for matrix, _ in pairs])
         if dtype == torch.float32 and has_fast_bfloat16(device):
             stacked = stacked.bfloat16()
         steps = orthogonalized(stacked, steps=group["newton_schulz_steps"]).to(dtype).unbind()
         targets = [target for _, target in pairs]
+        shaped = [_as_kernel(step, target) for step, target in zip(steps, targets, strict=True)]
         alpha = -lr * _scale(rows, columns, group["scale"])
-        torch._foreach_add_(targets, list(steps), alpha=alpha)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(targets, shaped, alpha=alpha)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def _as_matrix(tensor: Tensor, like: Tensor) -> Tensor:
-    """View a tensor as (out, in * k * k), columns in the order in which the parameter lies in memory.
+def _order(kernel: Tensor) -> list[int]:
+    """Return the dimensions of a kernel, the first one and then the others as they lie in memory.
 
-    The order of columns changes nothing but the order of columns of the result.
+    In this order it and what has its strides are mostly seen as a matrix (out, in * k * k) without a copy. The order of
+    columns changes nothing but the order of columns of the result.
     """
-    if like.ndim == 4 and not like.is_contiguous() and like.is_contiguous(memory_format=torch.channels_last):
-        return tensor.permute(0, 2, 3, 1).flatten(1)
-    return tensor.flatten(1) if tensor.ndim > 2 else tensor
+    strides = kernel.stride()
+    return [0, *sorted(range(1, kernel.ndim), key=lambda place: -strides[place])]
+
+
+def _as_kernel(matrix: Tensor, like: Tensor) -> Tensor:
+    """View a matrix, with columns in `_order` of a parameter, in the shape of the parameter, never as a copy."""
+    if like.ndim <= 2:
+        return matrix
+    order = _order(like)
+    seen: Tensor = matrix.unflatten(1, [like.shape[place] for place in order[1:]])
+    return seen.permute([order.index(place) for place in range(like.ndim)])
 
 
 def _scale(rows: int, columns: int, rule: Scale) -> float:
@@ -210,19 +229,29 @@ def _scale(rows: int, columns: int, rule: Scale) -> float:
 def _move_rest(
     group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: Sequence[Moments]
 ) -> None:
-    adamw(
-        parameters,
-        gradients,
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
-        [],
-        [state["step"] for state in states],
-        fused=can_fuse(parameters) and all(parameter.ndim < 4 for parameter in parameters),
-        amsgrad=False,
-        beta1=group["beta1"],
-        beta2=group["beta2"],
-        lr=float(group["lr"]) * group["adamw_factor"],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
-        maximize=False,
-    )
+    moved = list(zip(parameters, gradients, states, strict=True))
+    alike = [_lie_alike(*one) for one in moved]
+    for is_alike in set(alike):
+        part = [one for one, found in zip(moved, alike, strict=True) if found == is_alike]
+        adamw(
+            [parameter for parameter, _, _ in part],
+            [gradient for _, gradient, _ in part],
+            [state["exp_avg"] for _, _, state in part],
+            [state["exp_avg_sq"] for _, _, state in part],
+            [],
+            [state["step"] for _, _, state in part],
+            fused=is_alike and can_fuse(parameters),
+            amsgrad=False,
+            beta1=group["beta1"],
+            beta2=group["beta2"],
+            lr=float(group["lr"]) * group["adamw_factor"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def _lie_alike(parameter: Tensor, gradient: Tensor, state: Moments) -> bool:
+    """Whether torch's fused kernel may serve a parameter: it walks memory, whatever the strides say."""
+    strides = parameter.stride()
+    return all(tensor.stride() == strides for tensor in (gradient, state["exp_avg"], state["exp_avg_sq"]))

@@ -71,15 +71,11 @@ class Newton(SecondOrder):
         curvature: Literal["absolute", "signed"] = "absolute",
     ) -> None:
         super().__init__(params, {"lr": lr, "damping": damping, "weight_decay": weight_decay, "curvature": curvature})
-        self._refuse_many()
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; refuses what the constructor refuses."""
-        super().add_param_group(param_group)
-        self._refuse_many()
-
-    def _refuse_many(self) -> None:
-        count = sum(parameter.numel() for group in self.param_groups for parameter in group["params"])
+    def check(self, tensors: Sequence[Tensor]) -> None:
+        """Refuse what no system holds, and more numbers than a Hessian is kept of."""
+        super().check(tensors)
+        count = sum(tensor.numel() for tensor in tensors)
         if count > MOST_PARAMETERS:
             raise OptionInvalid(
                 f"newton keeps the Hessian of all parameters, at most {MOST_PARAMETERS:,}, got {count:,}: they would"

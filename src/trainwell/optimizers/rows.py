@@ -26,6 +26,9 @@ class Rows:
         groups: parameters that move, by group.
         state: the optimizer's; values are taken over, then replaced by views. It need not hold any.
         kept: names of the rows, each with what it begins with: zeros like a parameter, or its own values.
+
+    Attributes:
+        late: places of the parameters that had no state; for the owner to empty once they have some.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Rows:
         self._turned = [place for place, p in enumerate(self.parameters) if not p.is_contiguous()]
         self._strides = list(map(Tensor.stride, self.parameters))
         self._addresses = list(map(Tensor.data_ptr, self.parameters))
+        self.late = [place for place, parameter in enumerate(self.parameters) if not state.get(parameter)]
         self._entries = [self._take_over(place, state, kept) for place in range(len(self.parameters))]
 
     def _take_over(
@@ -79,9 +83,11 @@ class Rows:
 
     def square(self, gradients: list[Tensor]) -> float:
         """Return the squared norm of all gradients, aligned ones; waits for the device once."""
-        self._scratch.zero_()
-        decay_and_add(self._scratch_views, [gradients[place] for place in self._small], keep=1.0)
-        vectors = [self._scratch, *(gradients[place].view(-1) for place in self._large)]
+        vectors = [gradients[place].view(-1) for place in self._large]
+        if self._small:  # the kernel refuses empty lists
+            self._scratch.zero_()
+            decay_and_add(self._scratch_views, [gradients[place] for place in self._small], keep=1.0)
+            vectors.insert(0, self._scratch)
         parts = [torch.dot(vector, vector) for vector in vectors]
         values: list[float] = [part.item() for part in parts] if self._scratch.is_cpu else torch.stack(parts).tolist()
         return sum(values)

@@ -26,15 +26,15 @@ Cut = Annotated[float, Gt(0), Lt(1), Unit("times")]
 class Rprop(Stepwise):
     """Rprop of 1993: steps by the gradient's sign, taken back where the sign turns.
 
-        g * g_before > 0    size = min(1.2 size, 50);     move = -size sign(g)
+        g * g_before > 0    size = min(1.2 size, 50);     move = -lr size sign(g)
         g * g_before < 0    size = max(0.5 size, 1e-6);   move = minus the last move, and g counts as 0 from here
-        g * g_before = 0    move = -size sign(g)
-        theta += lr * move                         size starts at 0.1, g_before at 0
+        g * g_before = 0    move = -lr size sign(g)
+        theta += move                              size starts at 0.1, g_before at 0
 
     A turned sign says that a minimum was jumped over: the step is taken back and done again half as long, and because
     g is remembered as 0 the cut is not punished twice. This is what the literature calls Rprop+; torch, optax and
-    `irprop_minus` do not take back. lr multiplies all moves and leaves the sizes alone, so that schedules and groups
-    act as on any other optimizer; 1 is the paper's.
+    `irprop_minus` do not take back. lr multiplies all new moves and leaves the sizes alone, so that schedules and
+    groups act as on any other optimizer; 1 is the paper's. What is taken back is what was moved, whatever lr is now.
 
     Args:
         params: tensors, (name, tensor) pairs, or groups such as `parameter_groups` returns.
@@ -94,8 +94,8 @@ class Rprop(Stepwise):
         moves = [state["move"] for state in states]
         for gradient, state, move in zip(gradients, states, moves, strict=True):
             turned = _resize(gradient, state, group)
-            torch.where(turned, move.neg(), state["sign"].mul(state["size"]).neg_(), out=move)
-        torch._foreach_add_(parameters, moves, alpha=group["lr"])
+            torch.where(turned, move.neg(), state["sign"].mul(state["size"]).mul_(-group["lr"]), out=move)
+        torch._foreach_add_(parameters, moves)
 
 
 @optimizers.card(

@@ -30,10 +30,16 @@ class SecondOrder(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
-        super().__init__(listed(params, type(self)), defaults)
-        for group in self.param_groups:
-            _refuse_maximize(group, type(self))
-        tensors = [parameter for group in self.param_groups for parameter in group["params"]]
+        parts = listed(params, type(self))
+        self.check(list(_tensors(parts)))  # of all groups, before torch adds them one by one
+        super().__init__(parts, defaults)
+
+    def check(self, tensors: Sequence[Tensor]) -> None:
+        """Refuse parameters, of all groups together, that no one system of equations can hold.
+
+        Raises:
+            OptionInvalid: they are of several types or devices, or of low precision.
+        """
         kinds = {(str(tensor.device), tensor.dtype) for tensor in tensors}
         if len(kinds) > 1:
             words = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds))
@@ -53,6 +59,7 @@ class SecondOrder(torch.optim.Optimizer):
         held = {id(parameter): "a parameter of another group" for g in self.param_groups for parameter in g["params"]}
         check_group(group, len(self.param_groups), type(self), held)
         _refuse_maximize(group, type(self))
+        self.check([*_tensors(self.param_groups), *_tensors([group])])
         super().add_param_group(group)
 
     def in_system(self) -> list[tuple[dict[str, Any], Tensor]]:
@@ -64,6 +71,13 @@ class SecondOrder(torch.optim.Optimizer):
             for parameter in group["params"]
             if parameter.requires_grad
         ]
+
+
+def _tensors(parts: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the parameters of what `listed` returns."""
+    for part in parts:
+        for tensor in part["params"] if isinstance(part, dict) else [part]:
+            yield tensor[1] if isinstance(tensor, tuple) else tensor
 
 
 def _refuse_maximize(group: dict[str, Any], owner: type) -> None:

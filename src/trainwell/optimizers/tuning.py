@@ -61,6 +61,32 @@ def averaged(old: Averages, squares: Sequence[float], *, beta: float, eps: float
     )
 
 
+def joined(old: Averages, late: float, *, beta: float, eps: float, is_log: bool) -> Averages:
+    """Return the averages as if gradients of more parameters, of one squared norm, had always been measured too.
+
+    Without it one count of steps cannot correct them: all that late parameters add would pass for variance.
+
+    Args:
+        old: the averages without them, of at least one step.
+        late: squared norm of their first gradients.
+        beta: share of an average that survives a step.
+        eps: added to squared norms below fractions.
+        is_log: `top` and `bottom` are of logarithms.
+
+    >>> joined(Averages(1, 2.0, 2.0, 2.0, 1.0, 0.25), 12.0, beta=0.5, eps=0.0, is_log=False)
+    Averages(steps=1, top=8.0, bottom=8.0, squared=8.0, norm=2.0, distance=0.125)
+    """
+    share = 1 - beta**old.steps
+
+    def add(average: float) -> float:
+        return share * math.log(math.exp(average / share) + late) if is_log else average + share * late
+
+    squared, norm = old.squared + share * late, share * math.sqrt((old.norm / share) ** 2 + late)
+    before, after = old.norm / (old.squared + eps), norm / (squared + eps)
+    distance = old.distance * after / before if before else share * after
+    return Averages(old.steps, add(old.top), add(old.bottom), squared, norm, distance)
+
+
 def landscape(averages: Averages, mean_square: float, *, beta: float, is_log: bool) -> Landscape:
     """Return the measurements, corrected for averages that started at zero.
 

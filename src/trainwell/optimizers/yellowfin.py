@@ -18,7 +18,7 @@ from trainwell.errors import NonFinite, OptionInvalid
 from trainwell.optimizers.parameters import Parameters, check_gradients, refuse_sparse_gradients
 from trainwell.optimizers.rows import Rows, check_rows, decay_and_add
 from trainwell.optimizers.stepwise import Stepwise
-from trainwell.optimizers.tuning import Averages, averaged, landscape, single_step
+from trainwell.optimizers.tuning import Averages, averaged, joined, landscape, single_step
 
 Epsilon = Annotated[float, Ge(1e-12), Unit("")]
 SLOW_WINDOWS = 10  # the rate is lowered for so many windows
@@ -55,7 +55,8 @@ class YellowFin(Stepwise):
     whose changes of alpha act on the past too. eps = 1e-6 is added to h, C and D, as there and not in the paper: the
     gradient's scale matters once its norm is below 1e-3. The official code measures from the first step but leaves it
     at its start values; ours moves by what the formulas give, mu = 0 and alpha = 1 / (10 window h). Both use mu and
-    alpha as tuned; TensorFlow's smooths them once more. Weight decay is left out of all measurements.
+    alpha as tuned; TensorFlow's smooths them once more. Weight decay is left out of all measurements. A parameter
+    that thaws is measured as if its first gradient had always been there: it adds no variance by being late.
 
     Args:
         params: tensors, (name, tensor) pairs, or groups such as `parameter_groups` returns.
@@ -190,10 +191,16 @@ class YellowFin(Stepwise):
         old, scale = Averages(*first["averages"]), 1.0
         square = rows.square(gradients)
         if not math.isfinite(square):
-            self._refuse(gradients[0].dtype)
+            self._refuse(rows, gradients[0].dtype)
         if first["adapt_clip"] and old.steps:
             scale = _clipping(square, GUARD * (landscape(old, 0.0, beta=beta, is_log=is_log).highest + eps))
-        squares = (*first["squares"], scale**2 * square)[-first["window"] :]
+        past = first["squares"]
+        if rows.late and old.steps:
+            late = scale**2 * self._admitted(rows, gradients, scale * (1 - beta**old.steps) / (1 - beta))
+            old = joined(old, late, beta=beta, eps=eps, is_log=is_log)
+            past = [before + late for before in past]
+        rows.late.clear()
+        squares = (*past, scale**2 * square)[-first["window"] :]
         averages = averaged(old, squares, beta=beta, eps=eps, is_log=is_log)
         decay_and_add(rows.flat_views["sum"], gradients, keep=beta, factor=scale)
         mean_square = (1 - beta) ** 2 * torch.dot(rows.rows["sum"], rows.rows["sum"]).item()
@@ -204,8 +211,20 @@ class YellowFin(Stepwise):
         momentum, rate = single_step(seen, eps=eps)
         return momentum, rate * min(1.0, averages.steps / (SLOW_WINDOWS * first["window"])), scale
 
-    def _refuse(self, dtype: torch.dtype) -> NoReturn:
+    def _admitted(self, rows: Rows, gradients: list[Tensor], weight: float) -> float:
+        """Start the sums of late parameters at weight times their first gradients, and return its squared norm."""
+        firsts = [gradients[place] for place in rows.late]
+        sums = [rows.flat_views["sum"][place] for place in rows.late]
+        torch._foreach_copy_(sums, firsts)
+        torch._foreach_mul_(sums, weight)
+        parts = [torch.dot(vector, vector) for vector in (first.view(-1) for first in firsts)]
+        return float(torch.stack(parts).sum().item())
+
+    def _refuse(self, rows: Rows, dtype: torch.dtype) -> NoReturn:
         """Raise the error of a gradient whose squared norm is not finite."""
+        for place in rows.late:  # not measured, so still late at the next step
+            del self.state[rows.parameters[place]]
+        self._rows = None
         check_gradients(self.param_groups)
         raise NonFinite(
             f"the squared norm of all gradients overflows {dtype}, and yellowfin measures by it: check lr and loss"
