@@ -240,7 +240,7 @@ def test_sparse_gradients_are_refused_by_name(build: Callable[..., torch.optim.O
     table = nn.Embedding(5, 2, sparse=True)
     optimizer = build(table.named_parameters())
     table(torch.tensor([1])).sum().backward()
-    with pytest.raises(OptionInvalid, match="the gradient of weight is sparse"):
+    with pytest.raises(OptionInvalid, match=f"{build.__name__}: the gradient of weight is sparse"):
         optimizer.step()
 
 
@@ -271,3 +271,46 @@ def test_an_entry_that_is_missing_is_made_as_in_torch() -> None:
     assert isinstance(optimizer.state, WatchedState)
     assert optimizer.state["note"] == {}
     assert not is_kept(optimizer)
+
+
+@pairs
+@pytest.mark.parametrize("size", [1, 3])
+def test_another_parameter_in_the_place_of_one_is_noticed(
+    ours: Any, torchs: Any, options: dict[str, Any], size: int
+) -> None:
+    """Also where both hold the same numbers, and the old one keeps its gradient."""
+    ends = []
+    for kind in (ours, torchs):
+        stays, old, new = (torch.ones(size, requires_grad=True) for _ in range(3))
+        optimizer = kind([stays, old], **options)
+        for parameter in (stays, old, new):
+            parameter.grad = torch.full((size,), 0.5)
+        for turn in range(8):
+            if turn == 4:
+                with torch.no_grad():
+                    new.copy_(old)
+                optimizer.param_groups[0]["params"][1] = new
+                if torchs is torch.optim.SGD:
+                    optimizer.state[new] = {"momentum_buffer": torch.zeros(size)}
+            optimizer.step()
+        ends.append(torch.cat([stays, old, new]).detach())
+    assert torch.equal(*ends)
+
+
+@pairs
+def test_data_in_another_memory_order_under_a_gradient_made_by_hand_is_noticed(
+    ours: Any, torchs: Any, options: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(4, 3, 3, 3), torch.randn(8, 4, 3, 3, 3)
+    ends = []
+    for turn in (None, 4):
+        weight = start.clone().requires_grad_()
+        optimizer = ours([weight], **options)
+        for step, gradient in enumerate(gradients):
+            if step == turn:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            weight.grad = gradient.clone()
+            optimizer.step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-7)

@@ -4,6 +4,7 @@ Source: Duchi, Hazan & Singer 2011, "Adaptive subgradient methods", JMLR 12; Kin
 arXiv:1412.6980; Loshchilov & Hutter 2019, "Decoupled weight decay regularization", arXiv:1711.05101.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from trainwell.core.shelves import optimizers
 from trainwell.core.units import Amount, Positive, ProperFraction, Rate
 from trainwell.optimizers.direct import DirectAdamW
 from trainwell.optimizers.fused import can_fuse, guard, is_on_cpu
-from trainwell.optimizers.parameters import Parameters, listed, refuse_sparse_gradients
+from trainwell.optimizers.parameters import Carded, Parameters, listed, refuse_sparse_gradients
 from trainwell.optimizers.torch_words import BETAS, in_torch_words
 
 
@@ -56,11 +57,24 @@ def adagrad(
     """
     groups = listed(params, adagrad)
     fused = can_fuse(groups) or None
-    optimizer = torch.optim.Adagrad(groups, lr=lr, eps=eps, weight_decay=weight_decay, maximize=maximize, fused=fused)
+    optimizer = CardedAdagrad(groups, lr=lr, eps=eps, weight_decay=weight_decay, maximize=maximize, fused=fused)
     optimizer.register_step_pre_hook(dense_only)
     optimizer.register_step_pre_hook(_start_sums)
     guard(optimizer)
+    optimizer.hold_to(adagrad)
     return optimizer
+
+
+class CardedAdagrad(Carded, torch.optim.Adagrad):
+    """torch's Adagrad, which holds later groups to the card."""
+
+
+class CardedAdam(Carded, torch.optim.Adam):
+    """torch's Adam, which holds later groups to the card."""
+
+
+class CardedAdamW(Carded, torch.optim.AdamW):
+    """torch's AdamW, which holds later groups to the card."""
 
 
 def dense_only(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -71,7 +85,7 @@ def dense_only(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: 
     """
     gradients = (parameter.grad for group in optimizer.param_groups for parameter in group["params"])
     if any(gradient is not None and gradient.layout != torch.strided for gradient in gradients):
-        refuse_sparse_gradients(type(optimizer).__name__.lower(), optimizer.param_groups)
+        refuse_sparse_gradients(getattr(optimizer, "owner", type(optimizer).__name__), optimizer.param_groups)
 
 
 def _start_sums(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -132,8 +146,9 @@ def adam(
     >>> adam([weight], lr=0.25).step(); weight.detach().round(decimals=4)
     tensor([0.7500, 1.2500])
     """
-    groups = in_torch_words(listed(params, adam), BETAS, {"beta1": beta1, "beta2": beta2}, adam)
-    optimizer = torch.optim.Adam(
+    in_words = partial(in_torch_words, words=BETAS, given={"beta1": beta1, "beta2": beta2}, builder=adam)
+    groups = in_words(listed(params, adam))
+    optimizer = CardedAdam(
         groups,
         lr=lr,
         betas=(beta1, beta2),
@@ -144,6 +159,7 @@ def adam(
     )
     optimizer.register_step_pre_hook(dense_only)
     guard(optimizer)
+    optimizer.hold_to(adam, in_words)
     return optimizer
 
 
@@ -189,7 +205,8 @@ def adamw(
     >>> adamw([weight], lr=0.25, weight_decay=0.0).step(); weight.detach().round(decimals=4)
     tensor([0.7500, 1.2500])
     """
-    groups = in_torch_words(listed(params, adamw), BETAS, {"beta1": beta1, "beta2": beta2}, adamw)
+    in_words = partial(in_torch_words, words=BETAS, given={"beta1": beta1, "beta2": beta2}, builder=adamw)
+    groups = in_words(listed(params, adamw))
     options: dict[str, Any] = {
         "betas": (beta1, beta2),
         "eps": eps,
@@ -197,7 +214,10 @@ def adamw(
         "maximize": maximize,
     }
     if is_on_cpu(groups):
-        return DirectAdamW(groups, lr=lr, fused=True, **options)
-    optimizer = torch.optim.AdamW(groups, lr=lr, fused=can_fuse(groups) or None, **options)
+        direct = DirectAdamW(groups, lr=lr, fused=True, **options)
+        direct.hold_to(adamw, in_words)
+        return direct
+    optimizer = CardedAdamW(groups, lr=lr, fused=can_fuse(groups) or None, **options)
     guard(optimizer)
+    optimizer.hold_to(adamw, in_words)
     return optimizer

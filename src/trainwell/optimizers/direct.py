@@ -2,8 +2,15 @@
 
 A fused step of torch sorts parameters, gradients and state into lists anew at each call, and adds 1 to
 every count of steps on its own. On a net of many small tensors this takes several times as long as the
-arithmetic. Here the lists of parameters and state are made once, counts are one vector, and whatever
-would make a list stale is noticed at the next step, which torch then does itself.
+arithmetic. Here the lists of parameters and state are made once, and counts are one vector. What makes a
+list stale is noticed at the next step, which torch then does itself: other groups, parameters, options or
+entries of the state, gradients that come, go or lie in another memory order, `data` put in another order
+into a parameter of four or more axes.
+
+What cannot be noticed without a look at each tensor in each step, and is not: `data` of a tensor of the
+state, put there by hand, such as `state["step"].data = ...`, where the count would stand still (put a new
+tensor in its place, or `fill_` it), and `data` in another order put into a parameter of two or three axes
+whose gradient, made by hand as well, keeps the old order (autograd's has that of the parameter).
 
 The kernel is called on the same tensors as torch calls it, so every bit is torch's. One flat tensor for
 all parameters is not bit-equal: the kernel rounds the last few numbers of a tensor, which fill no vector
@@ -24,7 +31,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from trainwell.optimizers.fused import lay_out, like
-from trainwell.optimizers.parameters import refuse_sparse_gradients
+from trainwell.optimizers.parameters import Carded, refuse_moved_parameters, refuse_sparse_gradients
 
 DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
@@ -88,25 +95,40 @@ class Lists:
     """What the kernel takes for one group, as it was at the last step that torch did.
 
     Attributes:
-        members: the group's own list of parameters, and `count`, its length then.
+        members: the group's own list of parameters, and `then`, what stood in it.
+        single: the places in `then` of parameters of one number.
         moving: those that had a gradient; `idle`: those that had none.
         names: of the state that the kernel takes; `state`: for each, one tensor a parameter of `moving`.
         steps: the counts of steps of all of them in one vector, where the optimizer counts.
         strides: of the parameters that are not contiguous, by their place in `moving`.
+        images: the contiguous ones of four or more axes, which a change of memory format would turn.
     """
 
     members: list[Tensor]
-    count: int
+    then: list[Tensor]
+    single: list[int]
     moving: list[Tensor]
     idle: list[Tensor]
     names: tuple[str, ...]
     state: dict[str, list[Tensor]]
     steps: Tensor | None
     strides: dict[int, tuple[int, ...]]
+    images: list[Tensor]
+
+    def has_members(self, group: dict[str, Any]) -> bool:
+        """Whether the very same parameters stand in the group as then."""
+        if group["params"] is not self.members:
+            return False
+        try:
+            # Lists ask whether items are the same before whether they are equal: quicker than a call for each. Where
+            # they are not, a comparison of tensors has no truth value, or is false, but for one number beside another.
+            return self.members == self.then and all(self.members[i] is self.then[i] for i in self.single)
+        except RuntimeError:
+            return False
 
     def gradients(self, group: dict[str, Any]) -> list[Tensor] | None:
         """Return the gradients of `moving`, or None where the lists do not fit this step."""
-        if group["params"] is not self.members or len(self.members) != self.count:
+        if not self.has_members(group) or not all(map(Tensor.is_contiguous, self.images)):
             return None
         if self.idle and any(parameter.grad is not None for parameter in self.idle):
             return None
@@ -130,6 +152,7 @@ class Direct(torch.optim.Optimizer):
     """
 
     names: tuple[str, ...] = ()
+    owner: str
     counts_steps = False
     state: Any  # torch's defaultdict, or a watched one with the same entries
     _lists: tuple[Lists, ...] = ()
@@ -140,7 +163,7 @@ class Direct(torch.optim.Optimizer):
         """Do one step; closure, where given, is called first, with gradients enabled, and its result returned.
 
         Raises:
-            OptionInvalid: a gradient is sparse.
+            OptionInvalid: a gradient is sparse, or a parameter was cast or moved and its state was not.
         """
         if torch.compiler.is_compiling():
             return _apart(self, closure)
@@ -188,13 +211,19 @@ class Direct(torch.optim.Optimizer):
             ready.append(gradients)
         with torch.inference_mode():  # no_grad, without the cost of what autograd would note at each tensor
             for group, lists, gradients in zip(groups, kept, ready, strict=True):
-                if gradients:
+                if not gradients:
+                    continue
+                try:
                     self.launch(group, lists, gradients)
+                except RuntimeError:
+                    refuse_moved_parameters(self.owner, groups, self.state)
+                    raise
         return True
 
     def _step_of_torch(self) -> None:
         """Let torch do the step, on gradients and state in their parameters' memory order; then make the lists."""
-        refuse_sparse_gradients(type(self).__name__.lower(), self.param_groups)
+        refuse_sparse_gradients(self.owner, self.param_groups)
+        refuse_moved_parameters(self.owner, self.param_groups, self.state)
         moving = [
             (group, parameter)
             for group in self.param_groups
@@ -238,13 +267,15 @@ class Direct(torch.optim.Optimizer):
             lists.append(
                 Lists(
                     members=members,
-                    count=len(members),
+                    then=list(members),
+                    single=[i for i, parameter in enumerate(members) if parameter.numel() == 1],
                     moving=moving,
                     idle=[parameter for parameter in members if parameter.grad is None],
                     names=names,
                     state={name: [entry[name] for entry in own] for name in names},
                     steps=steps,
                     strides={i: p.stride() for i, p in enumerate(moving) if not p.is_contiguous()},
+                    images=[parameter for parameter in moving if parameter.ndim >= 4 and parameter.is_contiguous()],
                 )
             )
         watch.is_broken = False
@@ -277,9 +308,10 @@ _announced = torch.optim.Optimizer.profile_hook_step(_step)
 _apart = _disable_dynamo(_announced)  # a compiled step of training breaks its graph here
 
 
-class DirectSGD(Direct, torch.optim.SGD):
+class DirectSGD(Carded, Direct, torch.optim.SGD):
     """torch's SGD, fused, on kept lists. Every velocity begins at zero, so that a gradient may appear at any step."""
 
+    owner = "sgd"
     names = ("momentum_buffer",)
 
     def names_of(self, group: dict[str, Any]) -> tuple[str, ...]:
@@ -313,9 +345,10 @@ class DirectSGD(Direct, torch.optim.SGD):
         )
 
 
-class DirectAdamW(Direct, torch.optim.AdamW):
+class DirectAdamW(Carded, Direct, torch.optim.AdamW):
     """torch's AdamW, fused, on kept lists."""
 
+    owner = "adamw"
     names = ("exp_avg", "exp_avg_sq", "step")
     counts_steps = True
 
@@ -332,18 +365,22 @@ class DirectAdamW(Direct, torch.optim.AdamW):
         assert lists.steps is not None
         lists.steps.add_(1)
         beta1, beta2 = group["betas"]
-        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
-            lists.moving,
-            gradients,
-            lists.state["exp_avg"],
-            lists.state["exp_avg_sq"],
-            [],
-            lists.state["step"],
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=group["maximize"],
-        )
+        try:
+            torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+                lists.moving,
+                gradients,
+                lists.state["exp_avg"],
+                lists.state["exp_avg_sq"],
+                [],
+                lists.state["step"],
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=group["maximize"],
+            )
+        except RuntimeError:
+            lists.steps.sub_(1)
+            raise

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainwell.optimizers.parameters import refuse_moved_parameters
+
 FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
 
@@ -68,7 +70,9 @@ def _fill_velocities(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kw
 
 
 def _lay_out_all(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Re-lay gradients and state that stand in another order than their parameter."""
+    """Re-lay gradients and state that stand in another order than their parameter; refuse state of another type."""
+    owner = getattr(optimizer, "owner", type(optimizer).__name__)
+    refuse_moved_parameters(owner, optimizer.param_groups, optimizer.state)
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is None:

@@ -13,7 +13,7 @@ from trainwell.core.checked import checked
 from trainwell.core.shelves import optimizers
 from trainwell.core.units import Amount, ProperFraction, Rate
 from trainwell.optimizers.parameters import Parameters, listed
-from trainwell.optimizers.sgd import refuse_blind_nesterov, torchs_sgd
+from trainwell.optimizers.sgd import torchs_sgd
 from trainwell.optimizers.stepwise import Moments, Stepwise
 
 
@@ -45,8 +45,8 @@ def gradient_descent(
     >>> gradient_descent([weight], lr=0.5).step(); weight.item()
     0.5
     """
-    groups = listed(params, gradient_descent)
-    return torchs_sgd(groups, lr=lr, momentum=0.0, nesterov=False, weight_decay=weight_decay, maximize=maximize)
+    options = {"momentum": 0.0, "nesterov": False, "weight_decay": weight_decay, "maximize": maximize}
+    return torchs_sgd(listed(params, gradient_descent), gradient_descent, lr=lr, **options)
 
 
 @optimizers.card(source="Sutskever et al. 2013, On the importance of initialization and momentum, equations 3-4")
@@ -88,9 +88,8 @@ def nesterov(
     >>> nesterov([weight], lr=0.25, momentum=0.5).step(); weight.item()
     0.625
     """
-    groups = listed(params, nesterov)
-    refuse_blind_nesterov(groups, "nesterov", momentum=momentum, nesterov=True)
-    return torchs_sgd(groups, lr=lr, momentum=momentum, nesterov=True, weight_decay=weight_decay, maximize=maximize)
+    options = {"momentum": momentum, "nesterov": True, "weight_decay": weight_decay, "maximize": maximize}
+    return torchs_sgd(listed(params, nesterov), nesterov, lr=lr, **options)
 
 
 @optimizers.card("momentum", source="Polyak 1964; Sutskever et al. 2013, equations 1-2", keeps="momentum")

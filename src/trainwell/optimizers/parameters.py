@@ -1,5 +1,6 @@
 """What an optimizer may be given to work on, and what is refused before the first step, by name."""
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -11,6 +12,14 @@ from trainwell.core.checked import options_of
 from trainwell.errors import NonFinite, OptionInvalid
 
 Parameters: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
+# Keys that torch's optimizers and schedulers, `parameter_groups` and depth rates write into groups: never a slip.
+KEYS = frozenset(
+    "params param_names reasons is_exempt places lr_factor initial_lr max_lr min_lr base_momentum max_momentum"
+    " momentum dampening nesterov betas alpha lambd t0 rho etas step_sizes eps centered amsgrad lr_decay"
+    " initial_accumulator_value momentum_decay decoupled_weight_decay weight_decay maximize foreach fused capturable"
+    " differentiable".split()
+)
 
 
 def listed(params: Parameters, builder: Callable[..., Any]) -> list[Any]:
@@ -50,12 +59,13 @@ def check_group(group: Mapping[str, Any], position: int, builder: Callable[..., 
     """Refuse a group that cannot be trained; `seen` maps ids of the parameters so far to their names, and grows.
 
     Raises:
-        OptionInvalid: the group is empty, holds a parameter twice or one of another group, or says an option out of
-            its range.
+        OptionInvalid: the group is empty, holds a parameter twice or one of another group, says an option out of
+            its range, or has a key that is nearly the name of an option.
     """
     owner, where = builder.__name__, f"group {position}"
     if not group["params"]:
         raise OptionInvalid(f"{owner}:params: {where} has no parameters: leave the group out")
+    _refuse_slips(group, where, builder)
     for key, option in options_of(builder).items():
         if key in group:
             option.parse(group[key], owner=f"{owner}, {where}")
@@ -71,6 +81,78 @@ def check_group(group: Mapping[str, Any], position: int, builder: Callable[..., 
         _check(parameter, name, owner)
 
 
+def _refuse_slips(group: Mapping[str, Any], where: str, builder: Callable[..., Any]) -> None:
+    """Refuse keys that are nearly the name of an option, which nobody would read; other keys are their owner's."""
+    known = options_of(builder)
+    for key in group:
+        if key in known or key in KEYS or not isinstance(key, str):
+            continue
+        near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)
+        if near:
+            raise OptionInvalid(
+                f"{builder.__name__}:params: {where} says {key!r}, which is no option and would be ignored: did you"
+                f" mean {near[0]!r}?"
+            )
+
+
+def later_group(
+    group: dict[str, Any], groups: Iterable[Mapping[str, Any]], builder: Callable[..., Any]
+) -> dict[str, Any]:
+    """Return a group that is to join others, with its parameters in a list; what `listed` refuses is refused.
+
+    Raises:
+        OptionInvalid: as of `check_group`, or it is no group.
+
+    >>> held = [{"params": [torch.zeros(1)]}]
+    >>> later_group({"params": []}, held, torch.optim.SGD)
+    Traceback (most recent call last):
+        ...
+    trainwell.errors.OptionInvalid: SGD:params: group 1 has no parameters: leave the group out
+    """
+    if not isinstance(group, dict):
+        raise OptionInvalid(
+            f'{builder.__name__}:params: a group must be a dict such as {{"params": [...]}}, got {type(group).__name__}'
+        )
+    groups, group = list(groups), _listed_group(group)
+    held = {id(parameter): "a parameter of another group" for other in groups for parameter in other["params"]}
+    check_group(group, len(groups), builder, held)
+    return group
+
+
+class Carded(torch.optim.Optimizer):
+    """An optimizer of torch's that a card has made, mixed in before torch's class: later groups are held to the card.
+
+    `add_param_group` refuses and translates what the card does for its first groups; copies go on doing so.
+    """
+
+    owner = ""
+    _builder: Callable[..., Any] | None = None
+    _in_words: Callable[[list[Any]], list[Any]] = list
+
+    def hold_to(self, builder: Callable[..., Any], in_words: Callable[[list[Any]], list[Any]] = list) -> None:
+        """Hold the groups that are added from now on to a card.
+
+        Args:
+            builder: the card's function, whose options give names and ranges.
+            in_words: what the card does to the groups that `listed` gave; a function of a module, or a partial of one.
+        """
+        self.owner, self._builder, self._in_words = builder.__name__, builder, in_words
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, as torch's `add_param_group` does; refuses what the card refuses.
+
+        Raises:
+            OptionInvalid: as of `later_group`, or of the card's own rules for groups.
+        """
+        if self._builder is not None:
+            (param_group,) = self._in_words([later_group(param_group, self.param_groups, self._builder)])
+        super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {"owner": self.owner, "_builder": self._builder, "_in_words": self._in_words}
+        return {**super().__getstate__(), **kept}
+
+
 def _check(parameter: Tensor, name: str, owner: str) -> None:
     """Refuse a tensor that no optimizer of the shelf can train."""
     if parameter.layout != torch.strided:
@@ -81,6 +163,11 @@ def _check(parameter: Tensor, name: str, owner: str) -> None:
         fault = f"holds {parameter.dtype}, which has no gradient: make it floating point"
     elif not parameter.is_leaf:
         fault = "is the result of an operation, so its gradient is never stored: pass the tensors it was made of"
+    elif not torch.ops.aten.is_non_overlapping_and_dense.default(parameter):
+        fault = (
+            f"has gaps in memory, or entries that share it (shape {tuple(parameter.shape)}, strides"
+            f" {parameter.stride()}), so a kernel would move what lies between: make it contiguous, with .clone()"
+        )
     else:
         return
     raise OptionInvalid(f"{owner}:params: {name} {fault}")
@@ -99,6 +186,30 @@ def refuse_sparse_gradients(owner: str, groups: Iterable[Mapping[str, Any]]) -> 
                     f"{owner}: the gradient of {name} is sparse ({parameter.grad.layout}): make it dense, such as with"
                     " nn.Embedding(sparse=False)"
                 )
+
+
+def refuse_moved_parameters(
+    owner: str, groups: Iterable[Mapping[str, Any]], state: Mapping[Tensor, Mapping[str, Any]]
+) -> None:
+    """Refuse to step where a network was cast or moved after its first step, and the state stayed as it was.
+
+    Raises:
+        OptionInvalid: the state of a parameter with a gradient is of another type or device; the parameter is named.
+    """
+    for position, group in enumerate(groups):
+        for index, parameter in enumerate(group["params"]):
+            if parameter.grad is None:
+                continue
+            for key, value in state.get(parameter, {}).items():
+                if key == "step" or not isinstance(value, Tensor) or value.shape != parameter.shape:
+                    continue
+                if value.dtype != parameter.dtype or value.device != parameter.device:
+                    name = list(_named(group, f"group {position}"))[index][0]
+                    raise OptionInvalid(
+                        f"{owner}: {name} is {parameter.dtype} on {parameter.device}, and its state {key} is"
+                        f" {value.dtype} on {value.device}: make the optimizer after casting or moving the network, or"
+                        " load its state again, optimizer.load_state_dict(optimizer.state_dict())"
+                    )
 
 
 def refuse_nonfinite_gradients(optimizer: torch.optim.Optimizer) -> RemovableHandle:

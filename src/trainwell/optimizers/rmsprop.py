@@ -3,6 +3,10 @@
 Source: Tieleman & Hinton 2012, "Neural networks for machine learning", lecture 6e, slide 29.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +15,7 @@ from trainwell.core.shelves import optimizers
 from trainwell.core.units import Amount, Positive, ProperFraction, Rate
 from trainwell.errors import OptionInvalid
 from trainwell.optimizers.adaptive import dense_only
-from trainwell.optimizers.parameters import Parameters, listed
+from trainwell.optimizers.parameters import Carded, Parameters, listed
 from trainwell.optimizers.stepwise import Moments, Stepwise
 from trainwell.optimizers.torch_words import in_torch_words
 
@@ -62,25 +66,53 @@ def rmsprop(
     >>> rmsprop([weight], lr=0.25, beta=0.75).step(); weight.detach().round(decimals=4)
     tensor([0.5000, 1.5000])
     """
-    parts = listed(params, rmsprop)
+    parts = refuse_other_forms(listed(params, rmsprop), eps_inside=eps_inside)
+    if eps_inside:
+        defaults = {"lr": lr, "beta": beta, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        return InsideRoot(parts, defaults)
+    in_words = partial(_in_words, beta=beta)
+    optimizer = CardedRMSprop(
+        in_words(parts), lr=lr, alpha=beta, eps=eps, weight_decay=weight_decay, maximize=maximize, foreach=True
+    )
+    optimizer.register_step_pre_hook(dense_only)
+    optimizer.hold_to(rmsprop, in_words)
+    return optimizer
+
+
+def refuse_other_forms(parts: list[Any], *, eps_inside: bool) -> list[Any]:
+    """Return the parts that `listed` gave, and refuse a group that says another eps_inside than the rest.
+
+    Raises:
+        OptionInvalid: a group does.
+    """
     if any(isinstance(part, dict) and part.get("eps_inside", eps_inside) != eps_inside for part in parts):
         raise OptionInvalid(
             f"rmsprop:eps_inside holds for all groups: it is {str(eps_inside).lower()}, and a group says otherwise:"
             " leave it out of the group, or make two optimizers"
         )
-    if eps_inside:
-        defaults = {"lr": lr, "beta": beta, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        return InsideRoot(parts, defaults)
-    groups = in_torch_words(parts, {"alpha": ("beta",)}, {"beta": beta}, rmsprop)
-    optimizer = torch.optim.RMSprop(
-        groups, lr=lr, alpha=beta, eps=eps, weight_decay=weight_decay, maximize=maximize, foreach=True
-    )
-    optimizer.register_step_pre_hook(dense_only)
-    return optimizer
+    return parts
+
+
+def _in_words(parts: list[Any], *, beta: float) -> list[Any]:
+    """Return the groups of the form with eps outside in torch's words."""
+    return in_torch_words(refuse_other_forms(parts, eps_inside=False), {"alpha": ("beta",)}, {"beta": beta}, rmsprop)
+
+
+class CardedRMSprop(Carded, torch.optim.RMSprop):
+    """torch's RMSprop, which holds later groups to the card."""
 
 
 class InsideRoot(Stepwise):
     """RMSprop with eps inside the root; made by `rmsprop(params, eps_inside=True)`."""
+
+    @property
+    def builder(self) -> Callable[..., Any]:
+        """The card's function."""
+        return rmsprop
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, as torch's `add_param_group` does; refuses what the card refuses."""
+        super().add_param_group(*refuse_other_forms([param_group], eps_inside=True))
 
     def start(self, parameter: Tensor, group: Moments) -> Moments:
         """Begin the mean square at 0."""

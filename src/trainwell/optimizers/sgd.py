@@ -4,7 +4,8 @@ Source: Polyak 1964 (momentum); Sutskever et al. 2013, "On the importance of ini
 momentum in deep learning", equations 3-4 (Nesterov).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from trainwell.core.units import Amount, ProperFraction, Rate
 from trainwell.errors import OptionInvalid
 from trainwell.optimizers.direct import DirectSGD
 from trainwell.optimizers.fused import can_fuse, guard, is_on_cpu, start_velocities
-from trainwell.optimizers.parameters import Parameters, listed
+from trainwell.optimizers.parameters import Carded, Parameters, listed
 
 
 @optimizers.card(source="Polyak 1964; Sutskever et al. 2013, On the importance of initialization and momentum, eq. 3-4")
@@ -62,14 +63,12 @@ def sgd(
     >>> sgd([weight], lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0).step(); weight.item()
     0.5
     """
-    groups = listed(params, sgd)
-    refuse_blind_nesterov(groups, "sgd", momentum=momentum, nesterov=nesterov)
     options = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay, "maximize": maximize}
-    return torchs_sgd(groups, lr=lr, **options)
+    return torchs_sgd(listed(params, sgd), sgd, lr=lr, **options)
 
 
-def refuse_blind_nesterov(parts: Iterable[Any], owner: str, *, momentum: float, nesterov: bool) -> None:
-    """Refuse to look ahead where there is no velocity, in the options or in a group's own.
+def refuse_blind_nesterov(parts: list[Any], *, owner: str, momentum: float, nesterov: bool) -> list[Any]:
+    """Return the parts, and refuse to look ahead where there is no velocity, in the options or in a group's own.
 
     Raises:
         OptionInvalid: nesterov with momentum 0.
@@ -81,14 +80,29 @@ def refuse_blind_nesterov(parts: Iterable[Any], owner: str, *, momentum: float, 
                 f"{owner}:nesterov looks ahead along the velocity, and with momentum=0 there is none: "
                 "set momentum above 0 (usually 0.9), or nesterov=false"
             )
+    return parts
 
 
-def torchs_sgd(groups: list[Any], *, lr: float, **options: Any) -> torch.optim.SGD:
-    """Return torch's SGD over what `listed` gave, in the form that is quickest where the parameters are."""
+class CardedSGD(Carded, torch.optim.SGD):
+    """torch's SGD, which holds later groups to the card."""
+
+
+def torchs_sgd(groups: list[Any], builder: Callable[..., Any], *, lr: float, **options: Any) -> torch.optim.SGD:
+    """Return torch's SGD over what `listed` gave, in the form that is quickest where the parameters are.
+
+    Raises:
+        OptionInvalid: nesterov with momentum 0.
+    """
+    momentum, nesterov = options["momentum"], options["nesterov"]
+    seeing = partial(refuse_blind_nesterov, owner=builder.__name__, momentum=momentum, nesterov=nesterov)
+    groups = seeing(groups)
     if is_on_cpu(groups):
-        return DirectSGD(groups, lr=lr, fused=True, **options)
-    optimizer = torch.optim.SGD(groups, lr=lr, fused=can_fuse(groups) or None, **options)
+        direct = DirectSGD(groups, lr=lr, fused=True, **options)
+        direct.hold_to(builder, seeing)
+        return direct
+    optimizer = CardedSGD(groups, lr=lr, fused=can_fuse(groups) or None, **options)
     if any(group["momentum"] > 0 for group in optimizer.param_groups):
         start_velocities(optimizer)
     guard(optimizer)
+    optimizer.hold_to(builder, seeing)
     return optimizer

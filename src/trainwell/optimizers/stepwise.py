@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from trainwell.optimizers.parameters import Parameters, check_group, listed, refuse_sparse_gradients
+from trainwell.optimizers.parameters import Parameters, later_group, listed, refuse_sparse_gradients
 
 Moments: TypeAlias = dict[str, Any]
 
@@ -20,14 +20,16 @@ class Stepwise(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
-        super().__init__(listed(params, type(self)), {"maximize": False, **defaults})
+        super().__init__(listed(params, self.builder), {"maximize": False, **defaults})
+
+    @property
+    def builder(self) -> Callable[..., Any]:
+        """The card's function or class, whose options and name groups and errors go by."""
+        return type(self)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, as torch's `add_param_group` does; refuses what the constructor refuses."""
-        (group,) = listed([param_group], type(self))
-        held = {id(parameter): "a parameter of another group" for g in self.param_groups for parameter in g["params"]}
-        check_group(group, len(self.param_groups), type(self), held)
-        super().add_param_group(group)
+        super().add_param_group(later_group(param_group, self.param_groups, self.builder))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -46,7 +48,7 @@ class Stepwise(torch.optim.Optimizer):
                 continue
             gradients = [parameter.grad for parameter in moving]
             if any(gradient.layout != torch.strided for gradient in gradients):
-                refuse_sparse_gradients(type(self).__name__, self.param_groups)
+                refuse_sparse_gradients(self.builder.__name__, self.param_groups)
             if group["maximize"]:
                 gradients = list(torch._foreach_neg(gradients))  # pyright: ignore[reportPrivateImportUsage]
             for parameter in moving:
