@@ -48,7 +48,14 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@experiments.card(source="Liu et al. 2019, arXiv:1908.03265, sections 3 and 4", claims=(25,))
+NEEDS = "with warm-up Adam works at rates at which it fails without"
+
+
+@experiments.card(
+    source="Liu et al. 2019, arXiv:1908.03265, sections 3 and 4",
+    claims=(25,),
+    fails=(NEEDS,),  # in the full form: not in each of its five seeds
+)
 def radam_without_warmup() -> Experiment:
     """The rate of Adam varies most at first, RAdam's does not, and it trains without warm-up where Adam fails."""
     return Experiment(
@@ -226,7 +233,7 @@ def _training(table: Table) -> Iterator[Check]:
     largest = {arm: _largest(table, arm) for arm in (PLAIN, WARMED, RECTIFIED)}
     shown = {arm: ", ".join(f"{rate:g}" for rate in rates) for arm, rates in largest.items()}
     yield Check(
-        "with warm-up Adam works at rates at which it fails without",
+        NEEDS,
         "Adam needs warm-up",
         f"largest rate that works {shown[WARMED]} with, {shown[PLAIN]} without",
         "larger in each seed",

@@ -40,9 +40,13 @@ HIGHEST = 3.0  # loss that is told apart in the picture of the plane
 ARMS: Mapping[str, Mapping[str, Any]] = {"warm restarts": {}}
 
 
+CROSSES = "warm restarts cross a barrier on the straight line between minima"
+
+
 @experiments.card(
     source="Gotmare et al. 2019, arXiv:1810.13243, section 3; Garipov et al. 2018, arXiv:1802.10026",
     claims=(25,),
+    fails=(CROSSES,),  # in the full form: one of five starts finds both ends in one basin
 )
 def restarts_and_connectivity() -> Experiment:
     """On the line between the ends of two cycles the loss has a barrier, along a trained curve it has none."""
@@ -131,7 +135,7 @@ def _heights(table: Table) -> Iterator[Check]:
     end: NDArray[np.float64] = np.maximum(line[:, 0], line[:, -1])
     height, over = line.max(axis=1), curve.max(axis=1)
     yield Check(
-        "warm restarts cross a barrier on the straight line between minima",
+        CROSSES,
         "a barrier",
         f"loss up to {height.mean():.3f} on the line, {end.mean():.3f} at the higher end; at least"
         f" {(height / end).min():.1f} times it",
