@@ -122,6 +122,6 @@ def test_the_readme_names_only_verbs_and_files_that_there_are() -> None:
 
     text = (ROOT / "README.md").read_text("utf-8")
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert set(re.findall(r"^(?:\$ )?trainwell ([a-z]+)", text, re.M)) <= verbs
+    assert set(re.findall(r"^(?:\$ )?trainwell ([a-z-]+)", text, re.M)) <= verbs
     named = re.findall(r"\]\(([\w./]+)\)", text) + re.findall(r'src="([\w./]+)"', text)
     assert all((ROOT / name).exists() for name in named)
