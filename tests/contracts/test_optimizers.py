@@ -381,6 +381,26 @@ def test_parameters_of_several_types_are_handled_or_refused_in_words(card: Card)
     assert (double < 1).all()
 
 
+def test_a_network_that_is_cast_after_some_steps_goes_on_or_is_refused_in_words(card: Card) -> None:
+    net = torch.nn.Linear(3, 2)
+    optimizer = card.build({}, params=net.parameters())
+
+    def evaluate() -> Graph:
+        outputs = net(torch.ones(4, 3, dtype=net.weight.dtype))
+        return (outputs**2).mean(), outputs
+
+    descend(optimizer, evaluate, 3)
+    net.double()
+    before = net.weight.detach().clone()
+    words = refused(lambda: descend(optimizer, evaluate, 1))
+    if words:
+        assert "float64" in words
+        assert torch.equal(net.weight, before)
+        return
+    assert net.weight.isfinite().all()
+    assert not torch.equal(net.weight, before)
+
+
 def test_what_cannot_be_trained_is_refused_by_name(card: Card) -> None:
     weight = torch.ones(2, requires_grad=True)
     cases: list[tuple[Any, str]] = [

@@ -1,5 +1,7 @@
 """Newton's method: exact on quadratics, quadratic convergence, and downhill from saddles."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -124,3 +126,21 @@ def test_what_it_cannot_do_is_refused_in_words() -> None:
     with pytest.raises(NonFinite, match="newton: the gradient of parameter 0 of shape .2,. holds NaN or Inf"):
         Newton([weight]).step(lambda: (weight * float("nan")).sum())
     assert torch.equal(weight, torch.ones(2))
+
+
+def test_by_its_default_it_goes_downhill_on_a_small_network() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(120, 6, generator=generator), torch.arange(120) % 3
+    inputs += 2 * nn.functional.one_hot(labels, 6)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3))
+    optimizer = Newton(net.parameters())
+
+    def closure() -> tuple[Tensor, Tensor]:
+        outputs = net(inputs)
+        return nn.functional.cross_entropy(outputs, labels), outputs
+
+    losses = [float(optimizer.step(closure)) for _ in range(12)]
+    assert losses[-1] < 0.25 * losses[0]
+    assert all(after < 1.1 * before for before, after in itertools.pairwise(losses))

@@ -93,3 +93,9 @@ def test_a_layer_that_thaws_in_mid_run_moves_as_if_its_velocity_had_been_zero() 
 def test_nesterov_without_momentum_is_refused_with_a_cure() -> None:
     with pytest.raises(OptionInvalid, match=r"sgd:nesterov .* momentum=0 .* \(usually 0.9\), or nesterov=false"):
         optimizers.build("sgd", {"momentum": 0.0}, params=[torch.zeros(1, requires_grad=True)])
+
+
+def test_dampening_in_a_group_is_refused() -> None:
+    weight = torch.ones(1, requires_grad=True)
+    with pytest.raises(OptionInvalid, match=r"sgd:params: a group says dampening=0\.5"):
+        sgd([{"params": [weight], "dampening": 0.5, "nesterov": False}])

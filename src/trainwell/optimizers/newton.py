@@ -46,7 +46,8 @@ class Newton(SecondOrder):
         params: tensors, (name, tensor) pairs, or groups such as `parameter_groups` returns; of one type and device, and
             10,000 numbers at most.
         lr: share of the step that is taken; 1 is the method.
-        damping: added to each eigenvalue; where the Hessian is singular it must be above 0.
+        damping: added to each eigenvalue; where the Hessian is singular it must be above 0. Networks, which are nearly
+            flat in many directions, explode with much less than the default; a quadratic is solved in one step with 0.
         weight_decay: strength of an L2 penalty, (weight_decay / 2) |theta|^2, in gradient and Hessian.
         curvature: `absolute` or `signed`.
 
@@ -66,7 +67,7 @@ class Newton(SecondOrder):
         params: Parameters,
         *,
         lr: Rate = 1.0,
-        damping: Amount = 1e-3,
+        damping: Amount = 0.1,
         weight_decay: Amount = 0.0,
         curvature: Literal["absolute", "signed"] = "absolute",
     ) -> None:
@@ -123,7 +124,13 @@ class Newton(SecondOrder):
         if len(kinds) > 1:
             raise OptionInvalid("newton:curvature must be the same in all groups: one system is solved for all of them")
         if kinds == {"absolute"}:
-            values, vectors = torch.linalg.eigh(hessian)
+            try:
+                values, vectors = torch.linalg.eigh(hessian)
+            except RuntimeError as error:  # torch's LinAlgError
+                raise OptionInvalid(
+                    "newton: the eigenvalues of the Hessian cannot be computed here, since its numbers are too far"
+                    " apart: the steps were too long before; raise damping, or lower lr"
+                ) from error
             hessian = (vectors * values.abs()) @ vectors.mT
         hessian.diagonal().add_(dampings)
         moved: Tensor

@@ -63,14 +63,28 @@ class SecondOrder(torch.optim.Optimizer):
         super().add_param_group(group)
 
     def in_system(self) -> list[tuple[dict[str, Any], Tensor]]:
-        """Return the parameters that a step moves, each with its group."""
-        return [
+        """Return the parameters that a step moves, each with its group.
+
+        Raises:
+            OptionInvalid: the network was cast or moved after the first step, and the state stayed as it was.
+        """
+        found = [
             (group, parameter)
             for group in self.param_groups
             if float(group["lr"]) != 0
             for parameter in group["params"]
             if parameter.requires_grad
         ]
+        for group, parameter in found:
+            for value in self.state.get(parameter, {}).values():
+                is_own = isinstance(value, Tensor) and value.shape == parameter.shape
+                if is_own and (value.dtype, value.device) != (parameter.dtype, parameter.device):
+                    raise OptionInvalid(
+                        f"{type(self).__name__}: {_name(group, parameter)} is {parameter.dtype} on {parameter.device},"
+                        f" and its state {value.dtype} on {value.device}: make the optimizer after casting or moving"
+                        " the network"
+                    )
+        return found
 
 
 def _tensors(parts: Iterable[Any]) -> Iterator[Tensor]:

@@ -71,7 +71,7 @@ def refuse_blind_nesterov(parts: list[Any], *, owner: str, momentum: float, nest
     """Return the parts, and refuse to look ahead where there is no velocity, in the options or in a group's own.
 
     Raises:
-        OptionInvalid: nesterov with momentum 0.
+        OptionInvalid: nesterov with momentum 0, or dampening.
     """
     own = [part for part in parts if isinstance(part, dict)] or [{}]
     for group in own:
@@ -79,6 +79,11 @@ def refuse_blind_nesterov(parts: list[Any], *, owner: str, momentum: float, nest
             raise OptionInvalid(
                 f"{owner}:nesterov looks ahead along the velocity, and with momentum=0 there is none: "
                 "set momentum above 0 (usually 0.9), or nesterov=false"
+            )
+        if group.get("dampening"):
+            raise OptionInvalid(
+                f"{owner}:params: a group says dampening={group['dampening']!r}, which velocities that begin at zero"
+                " would read in another way than torch's: leave it out; momentum_average is the average itself"
             )
     return parts
 

@@ -6,7 +6,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from trainwell.optimizers.parameters import Parameters, later_group, listed, refuse_sparse_gradients
+from trainwell.optimizers.parameters import (
+    Parameters,
+    later_group,
+    listed,
+    refuse_moved_parameters,
+    refuse_sparse_gradients,
+)
 
 Moments: TypeAlias = dict[str, Any]
 
@@ -36,7 +42,7 @@ class Stepwise(torch.optim.Optimizer):
         """Do one step; closure, where given, is called first, with gradients enabled, and its result returned.
 
         Raises:
-            OptionInvalid: a gradient is sparse.
+            OptionInvalid: a gradient is sparse, or the network was cast or moved after the first step.
         """
         result = None
         if closure is not None:
@@ -54,7 +60,10 @@ class Stepwise(torch.optim.Optimizer):
             for parameter in moving:
                 if not self.state[parameter]:
                     self.state[parameter] = self.start(parameter, group)
-            self.update(group, moving, gradients, [self.state[parameter] for parameter in moving])
+            states = [self.state[parameter] for parameter in moving]
+            if any(_is_elsewhere(value, moving[0]) for value in states[0].values()):  # the others were cast alike
+                refuse_moved_parameters(self.builder.__name__, self.param_groups, self.state)
+            self.update(group, moving, gradients, states)
         return result
 
     def start(self, parameter: Tensor, group: dict[str, Any]) -> Moments:
@@ -66,3 +75,10 @@ class Stepwise(torch.optim.Optimizer):
     ) -> None:
         """Move the parameters of a group, in place, and their state; gradients must be left as they are."""
         raise NotImplementedError
+
+
+def _is_elsewhere(value: Any, parameter: Tensor) -> bool:
+    """Whether a value of the state is a parameter's own, and of another type or on another device than it."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return False
+    return value.dtype != parameter.dtype or value.device != parameter.device

@@ -176,8 +176,8 @@ def on_landscape(optimizer: str | Choice, ground: Landscape, *, is_noisy: bool =
     """Return the choice of an optimizer with the landscape's rate and no weight decay, where it says neither.
 
     The defaults of both are made for networks. The rate is the landscape's `stride` where the first step is as long on
-    a steeper slope, and its `lr` elsewhere; half of it where gradients are noisy. An optimizer that measures curvature
-    keeps its own.
+    a steeper slope, and its `lr` elsewhere; half of it where gradients are noisy. An optimizer that sizes its
+    steps by itself, and whose lr is a share of them, takes them whole.
 
     Raises:
         NameUnknown: there is no such optimizer.
@@ -190,7 +190,8 @@ def on_landscape(optimizer: str | Choice, ground: Landscape, *, is_noisy: bool =
     card = optimizers[chosen.name]
     options = card.parse_options(chosen.options)
     added: dict[str, Any] = {}
-    if "lr" in options and "lr" not in chosen.options and not card.traits.get("needs_closure"):
+    is_share = "lr" in options and card.options["lr"].default == 1.0  # of a step that the optimizer sizes by itself
+    if "lr" in options and "lr" not in chosen.options and not is_share:
         added["lr"] = (ground.stride if ignores_scale(chosen) else ground.lr) * (0.5 if is_noisy else 1.0)
     if options.get("weight_decay") and "weight_decay" not in chosen.options:
         added["weight_decay"] = 0.0
