@@ -76,6 +76,7 @@ def test_one_that_diverges_is_cut_and_said(landscape: Command) -> None:
     [
         (["ravin"], "no landscape is called 'ravin': did you mean 'ravine'?"),
         (["beale:steep=1"], "beale has no option 'steep'"),
+        (["beale", "--sub-steps", "5"], "--sub-steps are mini-batches: give their size too, --batch M"),
         (["beale", "--optimizer", "zgd"], "no optimizer is called 'zgd'"),
         (["beale", "--optimizer", "sgd:lr=-1"], "sgd:lr must be a number > 0, got -1"),
         (["beale", "--optimizer", "sgd", "--optimizer", "sgd"], "sgd is named twice"),

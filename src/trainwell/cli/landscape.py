@@ -19,7 +19,7 @@ def landscape(
         Optional[int],
         typer.Option(metavar="M", help="Walk by noisy mini-batches of M samples too, not by the exact gradient alone."),
     ] = None,
-    sub_steps: Annotated[int, typer.Option(metavar="K", help="Mini-batches an iteration.")] = 10,
+    sub_steps: Annotated[Optional[int], typer.Option(metavar="K", help="Mini-batches an iteration; else 10.")] = None,
     noise: Annotated[
         Optional[float],
         typer.Option(metavar="S", help="Deviation of one sample's gradient; a mini-batch has S / sqrt(M)."),
@@ -36,8 +36,11 @@ def landscape(
 
     An optimizer that is given no lr takes the landscape's, and half of it for mini-batches; no weight decay either.
     """
+    from trainwell.errors import OptionInvalid
     from trainwell.lab.landscapes.walking import table, walk_all
 
+    if sub_steps is not None and batch is None:
+        raise OptionInvalid("--sub-steps are mini-batches: give their size too, --batch M, or leave it out")
     if name == "list":
         _list(as_json)
         return
@@ -45,7 +48,7 @@ def landscape(
         name,
         optimizer or [],
         steps=steps,
-        sub_steps=sub_steps,
+        sub_steps=10 if sub_steps is None else sub_steps,
         batch=batch,
         noise=noise,
         start=None if start is None else _point(start),
