@@ -40,13 +40,13 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-AS_WELL = "a head that is frozen for as long does as well"
+FROZEN_HEAD = "a head that is frozen for as long does as well"
 
 
 @experiments.card(
     source="Gotmare et al. 2019, arXiv:1810.13243, section 4",
     claims=(25,),
-    fails=(AS_WELL, *(CLAIM.format(name) for name in MEASURES)),  # the head in the full form alone
+    fails=(FROZEN_HEAD, *(CLAIM.format(name) for name in MEASURES)),  # the head in the full form alone
 )
 def what_warm_up_protects() -> Experiment:
     """Warm-up helps at a high rate, and so does holding the dense layers on top still for as long."""
@@ -151,7 +151,7 @@ def _accuracies(table: Table) -> Iterator[Check]:
     )
     behind = student_interval(found[WARMED] - found[HEAD])
     yield Check(
-        AS_WELL,
+        FROZEN_HEAD,
         "as well",
         f"accuracy {behind} lower than with warm-up",
         f"at most {AS_WELL:g} lower on average",
