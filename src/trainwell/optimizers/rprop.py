@@ -21,9 +21,43 @@ Growth = Annotated[float, Gt(1), Unit("times")]
 Cut = Annotated[float, Gt(0), Lt(1), Unit("times")]
 
 
+class Sized(Stepwise):
+    """What the variants share: a size and a sign for each number, and options that bound the sizes."""
+
+    owner = ""  # the name on the shelf
+
+    def __init__(
+        self,
+        params: Parameters,
+        *,
+        lr: Rate = 1.0,
+        first_step: Positive = 0.1,
+        increase: Growth = 1.2,
+        decrease: Cut = 0.5,
+        smallest: Positive = 1e-6,
+        largest: Positive = 50.0,
+        maximize: bool = False,
+    ) -> None:
+        sizes = {"first_step": first_step, "smallest": smallest, "largest": largest}
+        factors = {"increase": increase, "decrease": decrease}
+        super().__init__(params, {"lr": lr, **sizes, **factors, "maximize": maximize})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, as torch's `add_param_group` does; refuses what the constructor refuses."""
+        _check_sizes(self.owner, {**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def start(self, parameter: Tensor, group: dict[str, Any]) -> Moments:
+        """Begin with first_step everywhere, and no gradient before."""
+        return {
+            "sign": torch.zeros_like(parameter, requires_grad=False),
+            "size": torch.full_like(parameter, group["first_step"], requires_grad=False),
+        }
+
+
 @optimizers.card("rprop", source="Riedmiller & Braun 1993, figure 2 (Rprop+)", schedule="constant")
 @checked
-class Rprop(Stepwise):
+class Rprop(Sized):
     """Rprop of 1993: steps by the gradient's sign, taken back where the sign turns.
 
         g * g_before > 0    size = min(1.2 size, 50);     move = -lr size sign(g)
@@ -62,30 +96,11 @@ class Rprop(Stepwise):
     [-0.1, -0.22, -0.1, -0.04]
     """
 
-    def __init__(
-        self,
-        params: Parameters,
-        *,
-        lr: Rate = 1.0,
-        first_step: Positive = 0.1,
-        increase: Growth = 1.2,
-        decrease: Cut = 0.5,
-        smallest: Positive = 1e-6,
-        largest: Positive = 50.0,
-        maximize: bool = False,
-    ) -> None:
-        sizes = {"first_step": first_step, "smallest": smallest, "largest": largest}
-        factors = {"increase": increase, "decrease": decrease}
-        super().__init__(params, {"lr": lr, **sizes, **factors, "maximize": maximize})
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as torch's `add_param_group` does; refuses what the constructor refuses."""
-        _check_sizes("rprop", {**self.defaults, **param_group})
-        super().add_param_group(param_group)
+    owner = "rprop"
 
     def start(self, parameter: Tensor, group: dict[str, Any]) -> Moments:
         """Begin with first_step everywhere, and no gradient and no move before."""
-        return {**_start(parameter, group), "move": torch.zeros_like(parameter, requires_grad=False)}
+        return {**super().start(parameter, group), "move": torch.zeros_like(parameter, requires_grad=False)}
 
     def update(
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[Moments]
@@ -102,7 +117,7 @@ class Rprop(Stepwise):
     "irprop_minus", source="Igel & Hüsken 2000, Improving the Rprop learning algorithm (iRprop-)", schedule="constant"
 )
 @checked
-class IRpropMinus(Stepwise):
+class IRpropMinus(Sized):
     """iRprop-: Rprop that stays where it is when the gradient's sign turns.
 
         g * g_before > 0    size = min(1.2 size, 50)
@@ -139,30 +154,7 @@ class IRpropMinus(Stepwise):
     [-0.1, -0.22, -0.22, -0.16]
     """
 
-    def __init__(
-        self,
-        params: Parameters,
-        *,
-        lr: Rate = 1.0,
-        first_step: Positive = 0.1,
-        increase: Growth = 1.2,
-        decrease: Cut = 0.5,
-        smallest: Positive = 1e-6,
-        largest: Positive = 50.0,
-        maximize: bool = False,
-    ) -> None:
-        sizes = {"first_step": first_step, "smallest": smallest, "largest": largest}
-        factors = {"increase": increase, "decrease": decrease}
-        super().__init__(params, {"lr": lr, **sizes, **factors, "maximize": maximize})
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, as torch's `add_param_group` does; refuses what the constructor refuses."""
-        _check_sizes("irprop_minus", {**self.defaults, **param_group})
-        super().add_param_group(param_group)
-
-    def start(self, parameter: Tensor, group: dict[str, Any]) -> Moments:
-        """Begin with first_step everywhere, and no gradient before."""
-        return _start(parameter, group)
+    owner = "irprop_minus"
 
     def update(
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[Moments]
@@ -171,13 +163,6 @@ class IRpropMinus(Stepwise):
         for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
             _resize(gradient, state, group)
             parameter.addcmul_(state["sign"], state["size"], value=-group["lr"])
-
-
-def _start(parameter: Tensor, group: dict[str, Any]) -> Moments:
-    return {
-        "sign": torch.zeros_like(parameter, requires_grad=False),
-        "size": torch.full_like(parameter, group["first_step"], requires_grad=False),
-    }
 
 
 def _resize(gradient: Tensor, state: Moments, group: dict[str, Any]) -> Tensor:
