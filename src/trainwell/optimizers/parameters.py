@@ -181,11 +181,21 @@ def refuse_sparse_gradients(owner: str, groups: Iterable[Mapping[str, Any]]) -> 
     """
     for position, group in enumerate(groups):
         for name, parameter in _named(group, f"group {position}"):
-            if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                raise OptionInvalid(
-                    f"{owner}: the gradient of {name} is sparse ({parameter.grad.layout}): make it dense, such as with"
-                    " nn.Embedding(sparse=False)"
-                )
+            if parameter.grad is not None:
+                refuse_sparse(owner, name, parameter.grad)
+
+
+def refuse_sparse(owner: str, name: str, gradient: Tensor) -> None:
+    """Refuse the gradient of the parameter of that name if it is sparse.
+
+    Raises:
+        OptionInvalid: it is.
+    """
+    if gradient.layout != torch.strided:
+        raise OptionInvalid(
+            f"{owner}: the gradient of {name} is sparse ({gradient.layout}): make it dense, such as with"
+            " nn.Embedding(sparse=False)"
+        )
 
 
 def refuse_moved_parameters(
@@ -197,19 +207,31 @@ def refuse_moved_parameters(
         OptionInvalid: the state of a parameter with a gradient is of another type or device; the parameter is named.
     """
     for position, group in enumerate(groups):
-        for index, parameter in enumerate(group["params"]):
-            if parameter.grad is None:
-                continue
-            for key, value in state.get(parameter, {}).items():
-                if key == "step" or not isinstance(value, Tensor) or value.shape != parameter.shape:
-                    continue
-                if value.dtype != parameter.dtype or value.device != parameter.device:
-                    name = list(_named(group, f"group {position}"))[index][0]
-                    raise OptionInvalid(
-                        f"{owner}: {name} is {parameter.dtype} on {parameter.device}, and its state {key} is"
-                        f" {value.dtype} on {value.device}: make the optimizer after casting or moving the network, or"
-                        " load its state again, optimizer.load_state_dict(optimizer.state_dict())"
-                    )
+        for name, parameter in _named(group, f"group {position}"):
+            if parameter.grad is not None:
+                refuse_moved(owner, name, parameter, state.get(parameter, {}))
+
+
+def refuse_moved(owner: str, name: str, parameter: Tensor, state: Mapping[str, Any]) -> None:
+    """Refuse a parameter whose state is of another type or on another device.
+
+    Raises:
+        OptionInvalid: it is.
+    """
+    for key, value in state.items():
+        if key != "step" and is_elsewhere(value, parameter):
+            raise OptionInvalid(
+                f"{owner}: {name} is {parameter.dtype} on {parameter.device}, and its state {key} is {value.dtype} on"
+                f" {value.device}: make the optimizer after casting or moving the network, or load its state again,"
+                " optimizer.load_state_dict(optimizer.state_dict())"
+            )
+
+
+def is_elsewhere(value: Any, parameter: Tensor) -> bool:
+    """Whether a value of the state is a parameter's own, and of another type or on another device than it."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return False
+    return value.dtype != parameter.dtype or value.device != parameter.device
 
 
 def refuse_nonfinite_gradients(optimizer: torch.optim.Optimizer) -> RemovableHandle:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trainwell.errors import NonFinite, OptionInvalid
-from trainwell.optimizers.parameters import Parameters, check_group, listed
+from trainwell.optimizers.parameters import Parameters, check_group, listed, refuse_moved, refuse_sparse
 
 Closure = Callable[[], Any]
 WRITE = "write step(closure), where closure() returns (loss, outputs) with their graph and calls no backward"
@@ -76,14 +76,7 @@ class SecondOrder(torch.optim.Optimizer):
             if parameter.requires_grad
         ]
         for group, parameter in found:
-            for value in self.state.get(parameter, {}).values():
-                is_own = isinstance(value, Tensor) and value.shape == parameter.shape
-                if is_own and (value.dtype, value.device) != (parameter.dtype, parameter.device):
-                    raise OptionInvalid(
-                        f"{type(self).__name__}: {_name(group, parameter)} is {parameter.dtype} on {parameter.device},"
-                        f" and its state {value.dtype} on {value.device}: make the optimizer after casting or moving"
-                        " the network"
-                    )
+            refuse_moved(type(self).__name__, _name(group, parameter), parameter, self.state.get(parameter, {}))
         return found
 
 
@@ -189,11 +182,7 @@ def refuse_nonfinite(pairs: Iterable[tuple[dict[str, Any], Tensor]], gradients: 
     """
     pairs = list(pairs)
     for (group, parameter), gradient in zip(pairs, gradients, strict=True):
-        if gradient.layout != torch.strided:
-            raise OptionInvalid(
-                f"{owner}: the gradient of {_name(group, parameter)} is sparse ({gradient.layout}): make it dense, such"
-                " as with nn.Embedding(sparse=False)"
-            )
+        refuse_sparse(owner, _name(group, parameter), gradient)
     if bool(torch.isfinite(torch.stack([gradient.abs().max() for gradient in gradients])).all()):
         return
     bad = [

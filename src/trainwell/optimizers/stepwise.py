@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainwell.optimizers.parameters import (
     Parameters,
+    is_elsewhere,
     later_group,
     listed,
     refuse_moved_parameters,
@@ -61,7 +62,7 @@ class Stepwise(torch.optim.Optimizer):
                 if not self.state[parameter]:
                     self.state[parameter] = self.start(parameter, group)
             states = [self.state[parameter] for parameter in moving]
-            if any(_is_elsewhere(value, moving[0]) for value in states[0].values()):  # the others were cast alike
+            if any(is_elsewhere(value, moving[0]) for value in states[0].values()):  # the others were cast alike
                 refuse_moved_parameters(self.builder.__name__, self.param_groups, self.state)
             self.update(group, moving, gradients, states)
         return result
@@ -75,10 +76,3 @@ class Stepwise(torch.optim.Optimizer):
     ) -> None:
         """Move the parameters of a group, in place, and their state; gradients must be left as they are."""
         raise NotImplementedError
-
-
-def _is_elsewhere(value: Any, parameter: Tensor) -> bool:
-    """Whether a value of the state is a parameter's own, and of another type or on another device than it."""
-    if not isinstance(value, Tensor) or value.shape != parameter.shape:
-        return False
-    return value.dtype != parameter.dtype or value.device != parameter.device
