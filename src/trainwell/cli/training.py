@@ -5,54 +5,53 @@ from typing import Annotated, Optional
 
 import typer
 
+from trainwell.cli.options import (
+    AugmentationChoices,
+    BatchSize,
+    Deterministic,
+    DeviceName,
+    ImageSize,
+    InitChoice,
+    LossChoice,
+    ModelChoice,
+    PenaltyChoices,
+    PreprocessingChoice,
+    RecipePath,
+    RunSeed,
+    Source,
+    TaskName,
+    Values,
+    WithFiles,
+)
 from trainwell.cli.words import Debug, Json, RunPath, assignments, print_json, print_run
 
 
 def fit(
-    source: Annotated[
-        Optional[str],
-        typer.Argument(metavar="SOURCE", help="A folder, a file, or a built-in set; else the recipe's, or digits."),
-    ] = None,
-    model: Annotated[
-        Optional[str], typer.Option(metavar="CHOICE", help="Or my_net.py:Net, a network of your own.")
-    ] = None,
-    init: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="First weights, such as he or lsuv.")] = None,
+    source: Source = None,
+    model: ModelChoice = None,
+    init: InitChoice = None,
     optimizer: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as sgd:lr=0.1.")] = None,
     schedule: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as cosine:warmup=1.")] = None,
-    loss: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as cross_entropy:smoothing=0.1.")] = None,
-    penalty: Annotated[
-        Optional[list[str]],
-        typer.Option(metavar="CHOICE", help="Added to the loss, such as l2:strength=1e-4; may be repeated."),
-    ] = None,
-    task: Annotated[
-        Optional[str], typer.Option(metavar="TASK", help="classes, numbers or labels; else what the targets hold says.")
-    ] = None,
-    preprocessing: Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as zca.")] = None,
-    augment: Annotated[
-        Optional[list[str]],
-        typer.Option("--augmentation", "--augment", metavar="CHOICE", help="Such as shift:pixels=2; may be repeated."),
-    ] = None,
+    loss: LossChoice = None,
+    penalty: PenaltyChoices = None,
+    task: TaskName = None,
+    preprocessing: PreprocessingChoice = None,
+    augment: AugmentationChoices = None,
     epochs: Annotated[Optional[int], typer.Option(metavar="N", help="Passes over the training split.")] = None,
     minutes: Annotated[
         Optional[float], typer.Option(metavar="N", help="Time allowed; the epochs follow from it.")
     ] = None,
-    batch_size: Annotated[Optional[int], typer.Option(metavar="N", help="Samples in an optimizer step.")] = None,
-    image_size: Annotated[Optional[str], typer.Option(metavar="N", help="Side in pixels, or keep.")] = None,
-    seed: Annotated[Optional[int], typer.Option(metavar="N", help="Of all randomness.")] = None,
-    device: Annotated[Optional[str], typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …")] = None,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits on CUDA too.")] = False,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    seed: RunSeed = None,
+    device: DeviceName = None,
+    deterministic: Deterministic = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave files that cannot be used out; data.json names them.")
     ] = False,
-    values: Annotated[
-        Optional[list[str]],
-        typer.Option("--set", metavar="PATH=VALUE", help="Any field of the recipe, such as seed=1; may be repeated."),
-    ] = None,
-    recipe: Annotated[Optional[Path], typer.Option(metavar="PATH", help="Begin from a recipe file or a run.")] = None,
-    with_files: Annotated[
-        Optional[list[Path]],
-        typer.Option("--with", metavar="FILE.py", help="Shelf members of your own; may be repeated."),
-    ] = None,
+    values: Values = None,
+    recipe: RecipePath = None,
+    with_files: WithFiles = None,
     out: Annotated[Optional[Path], typer.Option(metavar="RUN", help="The run folder itself; else below runs/.")] = None,
     as_json: Json = False,
     debug: Debug = False,
