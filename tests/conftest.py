@@ -10,8 +10,24 @@ import torch
 ROOT = Path(__file__).parent.parent
 
 
+PROCESSES = 2  # of a whole run, at most: as many as its machine has cores
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share a whole run among processes, a file to one of them, unless the command line says how many.
+
+    What is named on the command line runs in one process, which starts at once; so does everything with `--pdb`, or
+    without the plugin.
+    """
+    is_whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    has_plugin = config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
+    if is_whole and has_plugin and config.option.numprocesses is None and config.option.dist == "no":
+        config.option.numprocesses, config.option.maxprocesses, config.option.dist = "auto", PROCESSES, "loadfile"
+
+
 def pytest_configure() -> None:
-    """Use one thread: the tests' tensors are small, and two test runs may share the machine."""
+    """Use one thread: the tests' tensors are small, and two test runs, or processes of one, may share the machine."""
     torch.set_num_threads(1)
 
 
