@@ -1,10 +1,12 @@
 """What every network on the shelf must do, whatever its name.
 
 Of a family with published sizes the small form is asked, which its card declares; the sizes themselves, its presets,
-are compared with it in `tests/models/test_presets.py`.
+are compared with it in `tests/models/test_presets.py`. A card that declares `foreign` gives another library's networks,
+which keep to that library's ways, and is not asked.
 """
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -14,15 +16,17 @@ from torch.nn import functional
 
 from trainwell.core.catalog import Card
 from trainwell.core.shelves import activations, models, norms
-from trainwell.errors import ModelInvalid, TrainwellError
+from trainwell.errors import ModelInvalid, ShapeError, TrainwellError
 from trainwell.layers.choosing import widening
 from trainwell.models.auxiliary import with_auxiliaries
+from trainwell.models.heads import last_layer
 
-FAMILIES = [card for card in models if "preset_of" not in card.traits]
+FAMILIES = [card for card in models if not {"preset_of", "foreign"} & card.traits.keys()]
 
 pytestmark = pytest.mark.parametrize("card", FAMILIES, ids=lambda card: card.name)
 
 IMAGES = ((1, 8, 8), (3, 16, 12), (4, 9, 9))
+SIDES = (8, 9, 31, 33, 64, 512)
 CLASSES = 5
 
 
@@ -77,6 +81,30 @@ def test_it_gives_one_finite_score_a_class_for_any_channels_and_sizes(card: Card
     assert scores.isfinite().all()
 
 
+def least_said(words: str, side: int) -> int:
+    """The least side that a refusal of smaller images names."""
+    said = re.search(r"needs images of at least (\d+)x\1 pixels, got (\d+)x\2: ", words)
+    assert said, words
+    least, got = map(int, said.groups())
+    assert got == side < least
+    return least
+
+
+@torch.no_grad()
+def test_images_of_other_sizes_give_scores_or_an_error_that_names_the_least(card: Card) -> None:
+    if "in_features" in card.needs:  # made for one number of features
+        return
+    model = build(card, (3, 8, 8)).eval()
+    for side in SIDES:
+        try:
+            scores = model(torch.zeros(1, 3, side, side))
+        except ShapeError as refusal:
+            least = least_said(str(refusal), side)
+            scores = model(torch.zeros(1, 3, least, least))
+        assert scores.shape == (1, CLASSES)
+        assert scores.isfinite().all()
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_other_ones(card: Card) -> None:
     one, same, other = (build(card, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -89,6 +117,14 @@ def test_the_first_loss_is_near_ln_k(card: Card) -> None:
     with torch.no_grad():
         loss = functional.cross_entropy(build(card)(images), labels).item()
     assert abs(loss - math.log(CLASSES)) < 0.2
+
+
+def test_with_zeros_in_its_last_layer_the_first_loss_is_ln_k(card: Card) -> None:
+    model, (images, labels) = build(card), batch(card)
+    last = last_layer(model.head if hasattr(model, "head") else model.fc)
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
+    assert functional.cross_entropy(model(images), labels).item() == pytest.approx(math.log(CLASSES), rel=1e-6)
 
 
 def test_the_first_backward_reaches_every_parameter(card: Card) -> None:
@@ -134,6 +170,17 @@ def test_channels_last_changes_nothing_but_rounding(card: Card) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_channels_last_trains_with_the_same_gradients(card: Card) -> None:
+    images, labels = batch(card)
+    grads = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        model = build(card).double().to(memory_format=memory_format)
+        torch.manual_seed(2)
+        loss_of(model, images.double().contiguous(memory_format=memory_format), labels).backward()
+        grads.append({name: parameter.grad for name, parameter in trained(model).items()})
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-9, atol=1e-9)
+
+
 def test_it_trains_under_bfloat16_autocast(card: Card) -> None:
     model, (images, labels) = build(card), batch(card)
     torch.manual_seed(2)
@@ -143,6 +190,14 @@ def test_it_trains_under_bfloat16_autocast(card: Card) -> None:
         loss = loss_of(model, images, labels)
     loss.backward()
     assert loss.item() == pytest.approx(expected, rel=0.1, abs=0.05)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained(model).values())
+
+
+def test_it_trains_with_weights_of_bfloat16(card: Card) -> None:
+    model, (images, labels) = build(card).bfloat16(), batch(card)
+    scores = model(images.bfloat16())
+    assert scores.dtype == torch.bfloat16
+    loss_of(model, images.bfloat16(), labels).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained(model).values())
 
 
@@ -176,6 +231,12 @@ def test_its_weights_go_through_a_state_dict(card: Card) -> None:
 
 def test_it_takes_an_activation_a_norm_and_their_order_unless_it_has_no_hidden_layers(card: Card) -> None:
     assert ({"activation", "norm", "norm_order"} <= card.options.keys()) is has_hidden_layers(card)
+
+
+def test_it_takes_classes_channels_and_where_it_ends_in_maps_a_head(card: Card) -> None:
+    assert "num_classes" in card.needs
+    assert {"in_channels", "input_shape", "in_features"} & set(card.needs)
+    assert ("head" in card.options) is hasattr(build(card), "maps")
 
 
 def check_training(model: nn.Module, images: Tensor, labels: Tensor) -> None:

@@ -13,7 +13,7 @@ from trainwell.core.catalog import Card
 from trainwell.core.shelves import models
 from trainwell.models.fold import fold
 
-FAMILIES = [card for card in models if "preset_of" not in card.traits]
+FAMILIES = [card for card in models if not {"preset_of", "foreign"} & card.traits.keys()]
 
 
 def lived(model: nn.Module) -> nn.Module:

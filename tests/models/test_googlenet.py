@@ -1,14 +1,19 @@
 """GoogLeNet: its auxiliary classifiers are there in training only, and its skips add what went in."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+import trainwell as tw
 from trainwell.core.shelves import models
 from trainwell.models.auxiliary import with_auxiliaries
+from trainwell.train.reporter import Silence
 
 from .rewrites import images
 
@@ -51,6 +56,44 @@ def test_without_a_weight_there_are_no_auxiliary_classifiers() -> None:
     net(images(2, 3, 16, 16))
     assert net.auxiliary_scores == ()
     assert not [name for name, _ in net.named_parameters() if name.startswith("aux")]
+
+
+@torch.no_grad()
+def test_in_evaluation_what_only_training_reads_may_be_anything() -> None:
+    net, batch = build().eval(), images(2, 3, 16, 16)
+    expected, fresh = net(batch), {name for name, _ in build(auxiliary_weight=0.0).named_parameters()}
+    for name, value in net.state_dict().items():
+        assert name.startswith(net.training_only) or name in fresh or "running" in name or "num_batches" in name
+        if name.startswith(net.training_only) and value.is_floating_point():
+            value.fill_(float("nan"))
+    assert torch.equal(net(batch), expected)
+
+
+def test_the_weight_stands_in_the_recipe_and_a_run_takes_the_losses_by_it(tmp_path: Path) -> None:
+    """After one step from scores that are nearly equal each last bias is the rate times weight (share of k - 1/K)."""
+    rng = torch.Generator().manual_seed(0)
+    samples = torch.randint(256, (40, 8, 8), generator=rng, dtype=torch.uint8).numpy()
+    run = tw.fit(
+        (samples, [0] * 30 + [1] * 10),
+        out=tmp_path / "run",
+        model="googlenet:width=4,stem=small,auxiliary_weight=0.6",
+        optimizer="sgd:lr=0.01,momentum=0,weight_decay=0,nesterov=false",
+        schedule="constant",
+        batch_size=16,
+        epochs=1,
+        reporter=Silence(),
+        set={"length.steps": 1, "machine.threads": 1},
+    )
+    recipe = yaml.safe_load((run.path / "recipe.yaml").read_text("utf-8"))
+    assert recipe["model"]["auxiliary_weight"] == 0.6
+    (stored,) = run.path.glob("checkpoints/*/tensors.safetensors")
+    biases = {key: value for key, value in load_file(stored).items() if key.endswith(("fc.bias", "fc2.bias"))}
+    main = next(value for key, value in biases.items() if key.endswith("fc.bias"))
+    others = [value for key, value in biases.items() if key.endswith("fc2.bias")]
+    assert main[0] > 0.001
+    assert len(others) == 2
+    for other in others:
+        torch.testing.assert_close(other, 0.6 * main, rtol=0.1, atol=0)
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ LEAST: list[tuple[str, dict[str, Any], int]] = [
     ("plain", {"depth": 8, "width": 4}, 4),
     ("plain", {"depth": 10, "width": 2, "stem": "large"}, 32),
     ("preact", {"depth": 8}, 4),
+    ("preact_resnet", {"width": 2}, 32),
+    ("preact_resnet", {"width": 2, "stem": "small"}, 8),
     ("wide_resnet", {"depth": 10, "widening": 1}, 4),
     ("densenet", {"growth": 2, "layers": (1, 1, 1, 1)}, 32),
     ("densenet", {"growth": 2, "layers": (1, 1, 1, 1), "stem": "small"}, 8),

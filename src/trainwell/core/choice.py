@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 from trainwell.errors import OptionInvalid
 
+# A member that stands for another library's members takes the name of one without its key: `timm:resnet18`.
+NAMES_FIRST = {"timm": "architecture"}
+
 
 class Choice(BaseModel):
     """A member of a shelf and its options, written `NAME:key=value,key=value`.
@@ -17,6 +20,8 @@ class Choice(BaseModel):
     Choice(name='sgd', options={'lr': 0.1, 'nesterov': False})
     >>> print(Choice.parse("sgd:lr=0.1"))
     sgd:lr=0.1
+    >>> Choice.parse("timm:resnet18,dropout=0.1") == Choice.parse("timm:architecture=resnet18,dropout=0.1")
+    True
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +40,9 @@ class Choice(BaseModel):
         name, _, rest = rest.partition(":") if own else text.partition(":")
         name = f"{file}.py:{name}" if own else name
         options: dict[str, Any] = {}
-        for part in _split_options(rest):
+        for place, part in enumerate(_split_options(rest)):
+            if place == 0 and name in NAMES_FIRST and "=" not in part:
+                part = f"{NAMES_FIRST[name]}={part}"
             key, equals, value = part.partition("=")
             if not equals or not key.strip():
                 raise OptionInvalid(f"{text!r}: an option is written key=value, got {part!r}")

@@ -24,7 +24,9 @@ class StochasticDepth(nn.Module):
     """The chance of one residual branch; draws come from torch's own generators, as those of dropout.
 
     Unlike others (timm, torchvision), who divide by p in training, it multiplies by p in evaluation, as published. A
-    branch that is left out leaves its weights without a gradient in that step (None, where it has none yet).
+    branch that is left out leaves its weights without a gradient in that step (None, where it has none yet). A compiled
+    network, whose graph cannot branch by chance, computes every branch and multiplies it by b: the scores are the same,
+    the time is not, and such gradients are zeros.
 
     Args:
         survival: p, in (0, 1].
@@ -48,16 +50,19 @@ class StochasticDepth(nn.Module):
         self.survival, self.drop = survival, drop
 
     def leaves_out(self) -> bool:
-        """Draw whether the branch is left out for the whole batch; never in evaluation."""
-        return self.training and self.drop == "batch" and torch.rand(()).item() >= self.survival
+        """Draw whether the branch is left out for the whole batch; never in evaluation, nor in a compiled network."""
+        if not self.training or self.drop == "sample" or torch.compiler.is_compiling():
+            return False
+        return torch.rand(()).item() >= self.survival
 
     def forward(self, branch: Tensor) -> Tensor:
         """Return what is added to the skip, of a branch (N, ...) that was not left out."""
         if not self.training:
             return branch * self.survival
-        if self.drop == "batch":
+        if self.drop == "batch" and not torch.compiler.is_compiling():
             return branch
-        kept = torch.rand(len(branch), *[1] * (branch.ndim - 1), device=branch.device) < self.survival
+        count = 1 if self.drop == "batch" else len(branch)
+        kept = torch.rand(count, *[1] * (branch.ndim - 1), device=branch.device) < self.survival
         return branch * kept.to(branch.dtype)
 
     def extra_repr(self) -> str:

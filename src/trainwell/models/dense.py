@@ -105,7 +105,10 @@ class DenseLayer(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return (N, k, H, W) of all maps of the block so far."""
         if self.is_checkpointed and torch.is_grad_enabled() and any(part.requires_grad for part in maps):
-            added: Tensor = checkpoint(self._first, *maps, use_reentrant=False, context_fn=self._contexts)
+            if torch.compiler.is_compiling():  # a compiled graph takes a batch into the running statistics only once
+                added: Tensor = checkpoint(self._first, *maps, use_reentrant=False)
+            else:
+                added = checkpoint(self._first, *maps, use_reentrant=False, context_fn=self._contexts)
         else:
             added = self._first(*maps)
         if self.has_bottleneck:

@@ -178,6 +178,15 @@ class GoogLeNet(nn.Module):
         """What turns the last maps into scores."""
         return self.fc
 
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """How the names of those parameters and buffers begin that evaluation never reads: the auxiliary classifiers'.
+
+        >>> googlenet(3, 10, width=8).training_only, googlenet(3, 10, width=8, auxiliary_weight=0.0).training_only
+        (('aux1.', 'aux2.'), ())
+        """
+        return tuple(f"{name}." for name in AUXILIARIES.values() if hasattr(self, name))
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy takes: all but the scores of the last pass, which belong to its graph."""
         return {**self.__dict__, "auxiliary_scores": ()}

@@ -96,7 +96,11 @@ def _layer(
     return [*front, convolution, *hidden.behind(out_channels, 2)]
 
 
-@models.card(source="Howard et al. 2017, arXiv:1704.04861, table 1", small={"width": 4, "stem": "small"}, least_side=32)
+@models.card(
+    source="Howard et al. 2017, arXiv:1704.04861, table 1",
+    small={"width": 4, "stem": "small", "dropout": 0.0},
+    least_side=32,
+)
 def mobilenet(
     in_channels: int,
     num_classes: int,

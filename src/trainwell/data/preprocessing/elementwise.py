@@ -5,12 +5,14 @@ image alone. Images are uint8 in [0, 255]; the forms that keep their scale divid
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from trainwell.core.shelves import preprocessings
-from trainwell.core.units import Amount, Fraction, Positive
+from trainwell.core.units import Amount, Fraction, Positive, Unit
 from trainwell.data.preprocessing.fitting import (
     NOT_FITTED,
     Share,
@@ -21,8 +23,12 @@ from trainwell.data.preprocessing.fitting import (
     mean,
     take_state,
 )
-from trainwell.errors import DataInvalid, ShapeError
+from trainwell.errors import DataInvalid, OptionInvalid, ShapeError
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of x / 255, red, green, blue
+
+Means = Annotated[tuple[float, ...], MinLen(1), Unit("of x / 255")]
+Deviations = Annotated[tuple[Positive, ...], MinLen(1), Unit("of x / 255")]
 # (train) -> centre and scale, both float64 and broadcastable to one sample
 Fit = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -215,6 +221,38 @@ def standardize_features(*, epsilon: Amount = 0.0) -> Elementwise:
             A feature that never changes is left centred, never divided by.
     """
     return Elementwise(_standardized("value", epsilon))
+
+
+@preprocessings.card(source="He et al. 2016, arXiv:1512.03385, and torchvision's published weights", channels=3)
+def fixed(*, mean: Means = IMAGENET_MEAN, std: Deviations = IMAGENET_STD) -> Elementwise:
+    """Subtract a mean and divide by a deviation that are known beforehand, of each channel; nothing is taken from data.
+
+        y = (x / 255 - mean) / std          floats are not divided by 255
+
+    Cures: a pretrained network that reads other numbers than it was trained on. Costs: inputs that are centred only if
+    the data resemble those. A single number stands for all channels.
+
+    Args:
+        mean: of each channel, in units of x / 255; by default that of ImageNet.
+        std: of each channel likewise.
+    """
+    if len(mean) != len(std):
+        raise OptionInvalid(f"fixed:mean and fixed:std must be of as many channels, got {len(mean)} and {len(std)}")
+
+    def take(train: Tensor) -> tuple[Tensor, Tensor]:
+        channels = train.shape[1]
+        if len(mean) not in (1, channels):
+            what = {1: "a grey image has one", 3: "a colour image has three"}.get(channels, "these are of the data")
+            raise DataInvalid(
+                f"fixed:mean and fixed:std are of {len(mean)} channels, and the data have {channels} ({what}): give as"
+                " many numbers, or read images with as many channels, --set data.color=rgb or grey"
+            )
+        shape = (-1, *[1] * (train.dim() - 2))
+        unit = _unit(train)
+        centre = torch.tensor(mean, dtype=torch.float64) / unit
+        return centre.view(shape), (unit / torch.tensor(std, dtype=torch.float64)).view(shape)
+
+    return Elementwise(take)
 
 
 @preprocessings.card(source='LeCun et al. 1998, "Efficient BackProp", section 4.3 (scaling of inputs)')
