@@ -137,14 +137,17 @@ def googlenet(w: Weights, x: Tensor, read: dict[str, Tensor]) -> Tensor:
 
 
 def preact(w: Weights, x: Tensor, *, stride_at: str = "first") -> tuple[Tensor, list[Tensor]]:
-    """A pre-activation network with projected shortcuts, and what each unit gives."""
-    x, sums = conv(w, "conv1", x), []
+    """A pre-activation network with projected shortcuts, and what each unit gives; a stem with a norm is large."""
+    is_large = "first.bn.weight" in w
+    x, sums = conv(w, "conv1", x, 2 if is_large else 1), []
+    if is_large:
+        x = functional.max_pool2d(relu(norm(w, "first.bn", x)), 3, 2, 1)
     units = sorted({tuple(map(int, key[5:].split(".")[:2])) for key in w if key.startswith("layer")})
     for stage, unit in units:
         at, stride = f"layer{stage}.{unit}", 2 if stage > 1 and unit == 0 else 1
         depth = 3 if f"{at}.conv3.weight" in w else 2
         strided = 1 if depth == 2 or stride_at == "first" else 2
-        activated = relu(norm(w, f"{at}.pre1.bn", x))
+        activated = relu(norm(w, f"{at}.pre1.bn", x)) if f"{at}.pre1.bn.weight" in w else x
         y = conv(w, f"{at}.conv1", activated, stride if strided == 1 else 1)
         for place in range(2, depth + 1):
             y = relu(norm(w, f"{at}.pre{place}.bn", y))

@@ -38,6 +38,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("preact", {"depth": 8, "activation": "elu"}),
     ("preact", {"depth": 11, "unit": "bottleneck", "shortcut": "A"}),
     ("preact", {"depth": 8, "activation": "maxout:pieces=2", "norm": "weight"}),
+    ("preact_resnet", {"depth": 18, "width": 8, "activation": "elu"}),
     ("wide_resnet", {"depth": 10, "widening": 1, "dropout": 0.3}),
 ]
 

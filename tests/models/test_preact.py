@@ -53,6 +53,24 @@ def test_the_first_unit_and_every_change_of_shape_share_their_first_activation()
     assert [[unit.is_shared for unit in stage] for stage in padded.stages] == [[True, False], [False] * 2, [False] * 2]
 
 
+def test_behind_a_large_stem_the_first_unit_begins_with_its_convolution() -> None:
+    """As in the authors' program: norm and activation of the stem stand before its maximum, and are no unit's."""
+    for stem, has_own in (("large", False), ("small", True)):
+        net = models.build("preact_resnet", {"width": 4, "stem": stem}, in_channels=3, num_classes=10)
+        weights = net.state_dict()
+        assert ("layer1.0.pre1.bn.weight" in weights) is has_own
+        assert ("first.bn.weight" in weights) is not has_own
+        assert "layer1.1.pre1.bn.weight" in weights
+
+
+def test_two_hundred_layers_have_two_hundred_kernels() -> None:
+    with torch.device("meta"):
+        net = models["preact_resnet200"].build({}, in_channels=3, num_classes=10)
+    kernels = [name for name, p in net.named_parameters() if p.ndim > 1 and "downsample" not in name]
+    assert len(kernels) == 200
+    assert net.layout.units == (3, 24, 36, 3)
+
+
 def test_an_activation_in_front_of_a_layer_leaves_the_skip_as_it_is() -> None:
     for options in ({"norm": "none"}, {"norm_order": "after"}, {}):
         unit, maps = build(depth=14, **options).layer1[1], images(2, 16, 6, 6)

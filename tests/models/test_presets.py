@@ -30,6 +30,13 @@ IMAGENET = {  # trained parameters for 3 channels and 1000 classes
     "resnet152": 60_192_808,
     "wide_resnet50_2": 68_883_240,
     "wide_resnet101_2": 126_886_696,
+    # pytorchcv's printed counts, less the 128 of a second norm of the stem, which the authors' program does not have:
+    "preact_resnet18": 11_687_848 - 128,
+    "preact_resnet34": 21_796_008 - 128,
+    "preact_resnet50": 25_549_480 - 128,
+    "preact_resnet101": 44_541_608 - 128,
+    "preact_resnet152": 60_185_256 - 128,
+    "preact_resnet200": 64_666_280 - 128,
     "plain18": 11_515_688,
     "plain34": 21_623_848,
     "densenet121": 7_978_856,

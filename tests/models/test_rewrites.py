@@ -83,6 +83,13 @@ def test_pre_activation_networks(options: dict[str, Any]) -> None:
     check(net(batch), rewrites.preact(net.state_dict(), batch, stride_at=options.get("stride_at", "first"))[0])
 
 
+@pytest.mark.parametrize("depth", [18, 50])
+@torch.no_grad()
+def test_pre_activation_networks_for_photographs(depth: int) -> None:
+    net, batch = build("preact_resnet", depth=depth, width=8), images(2, 3, 64, 65)
+    check(net(batch), rewrites.preact(net.state_dict(), batch, stride_at="middle")[0])
+
+
 @torch.no_grad()
 def test_wide_networks() -> None:
     net, batch = build("wide_resnet", depth=16, widening=2), images(2, 3, 16, 16)

@@ -34,7 +34,8 @@ def deepen(model: nn.Module, *, units: int = 1) -> nn.Module:
     often as the one before it.
 
     Args:
-        model: of `resnet`, `cifar_resnet`, `preact`, `wide_resnet` or their presets, at any time of its training.
+        model: of `resnet`, `cifar_resnet`, `preact`, `preact_resnet`, `wide_resnet` or their presets, at any time of
+            its training.
         units: how many are added to each stage.
 
     Raises:
@@ -53,7 +54,7 @@ def deepen(model: nn.Module, *, units: int = 1) -> nn.Module:
     if not isinstance(model, ResNet | PreActResNet):
         raise ModelInvalid(
             f"deepen works on residual networks of this shelf, got {type(model).__name__}: take resnet, cifar_resnet, "
-            "preact, wide_resnet or one of their presets"
+            "preact, preact_resnet, wide_resnet or one of their presets"
         )
     deeper = copy.deepcopy(model)
     for name, stage in zip(_names(model), deeper.stages, strict=True):

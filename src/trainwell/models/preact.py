@@ -3,8 +3,9 @@
     y = x + conv2(act2(bn2(conv1(act1(bn1(x))))))        x_b = x_a + the sum of all branches between a and b
 
 Where the shape changes, the skip is a 1x1 convolution of act1(bn1(x)), which the branch shares with it; so is the input
-of the first unit. Behind the last unit stand one more norm and activation. Wide residual networks are the same with
-many channels and few units.
+of the first unit. Behind the last unit stand one more norm and activation. Behind a large stem they stand before its
+maximum, and the first unit begins with its convolution. Wide residual networks are the same with many channels and few
+units.
 
 Source: He et al. 2016, "Identity mappings in deep residual networks", arXiv:1603.05027, figure 4e and appendix;
 Zagoruyko & Komodakis 2016, "Wide residual networks", arXiv:1605.07146.
@@ -62,9 +63,10 @@ class PreActUnit(nn.Module):
         form: what all units have in common.
         survival: how often its branch is there in training.
         is_first: whether its input is the stem's, of which the skip takes what the first activation gives.
+        is_activated: whether its input is what an activation gave, so that it begins with a convolution.
     """
 
-    pre1: PreActivation
+    pre1: nn.Module
     conv1: nn.Conv2d
 
     def __init__(
@@ -76,6 +78,7 @@ class PreActUnit(nn.Module):
         form: UnitForm,
         survival: float = 1.0,
         is_first: bool = False,
+        is_activated: bool = False,
     ) -> None:
         super().__init__()
         hidden = form.hidden
@@ -88,7 +91,8 @@ class PreActUnit(nn.Module):
             layers = ((in_channels, inner, 1, first), (inner, inner, 3, middle), (inner, out_channels, 1, 1))
         self.depth = len(layers)
         for number, (channels, wide, kernel, step) in enumerate(layers, 1):
-            self.add_module(f"pre{number}", PreActivation(channels, hidden))
+            is_bare = is_activated and number == 1
+            self.add_module(f"pre{number}", nn.Identity() if is_bare else PreActivation(channels, hidden))
             self.add_module(f"conv{number}", _convolution(channels, wide, kernel, step, hidden))
         self.dropout = dropout_for(hidden.activation, form.dropout, 0) if form.dropout > 0 else None
         changes = stride != 1 or in_channels != out_channels or form.shortcut == "C"
@@ -134,7 +138,7 @@ def _convolution(in_channels: int, out_channels: int, kernel: int, stride: int, 
 
 
 class PreActResNet(nn.Module):
-    """3x3 stem, three stages of pre-activation units, norm and activation, mean over all pixels, head.
+    """Stem, stages of pre-activation units, norm and activation, mean over all pixels, head.
 
     Args:
         in_channels: C.
@@ -161,7 +165,11 @@ class PreActResNet(nn.Module):
         self.hidden = hidden = form.hidden
         self.in_channels, self.layout, self.form = in_channels, layout, form
         survivals = iter(linear_survival(sum(layout.units), survival))
-        self.conv1 = _convolution(in_channels, stem_width, 3, 1, hidden)
+        is_large = layout.stem == "large"
+        self.conv1 = _convolution(in_channels, stem_width, 7 if is_large else 3, 2 if is_large else 1, hidden)
+        if is_large:
+            self.first = PreActivation(stem_width, hidden)
+            self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         channels = stem_width
         for stage, (width, count) in enumerate(zip(layout.widths, layout.units, strict=True)):
             units: list[nn.Module] = []
@@ -170,7 +178,13 @@ class PreActResNet(nn.Module):
                 first = stage == unit == 0
                 units.append(
                     PreActUnit(
-                        channels, out_channels, stride=stride, form=form, survival=next(survivals), is_first=first
+                        channels,
+                        out_channels,
+                        stride=stride,
+                        form=form,
+                        survival=next(survivals),
+                        is_first=first,
+                        is_activated=first and is_large,
                     )
                 )
                 channels = out_channels
@@ -199,6 +213,8 @@ class PreActResNet(nn.Module):
         name, least = self.layout.name, self.layout.least_side
         require_images(inputs, in_channels=self.in_channels, least_side=least, network=name)
         maps: Tensor = self.conv1(inputs)
+        if self.layout.stem == "large":
+            maps = self.maxpool(self.first(maps))
         for stage in self.stages:
             maps = stage(maps)
         outputs: Tensor = self.last(maps)
