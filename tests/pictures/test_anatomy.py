@@ -43,6 +43,7 @@ def test_each_stage_has_its_colour_in_three_panels_and_fields_are_a_line() -> No
     assert len({trace.marker.color for trace in bars}) == 2
     (line,) = [trace for trace in shown.data if trace.type == "scatter"]
     assert list(line.y) == [3, 5, 9]
+    assert line.line.color not in {trace.marker.color for trace in bars}
     assert [trace.name for trace in bars if trace.showlegend] == ["stem", "b"]
 
 

@@ -14,8 +14,9 @@ PANELS = (
     ("volume", "Activations: numbers that the layer gives"),
     ("field", "Receptive field, in pixels of the input"),
 )
+STAGES = tuple(color for color in CLASSES if color != NEUTRAL)  # which is of the receptive field
 FEW = 15  # layers, each of which has its number
-PANEL_HEIGHT, LEGEND_HEIGHT = 165, 96  # pixels
+PANEL_HEIGHT, TITLE_HEIGHT, LEGEND_LINE, LEGEND_LETTERS = 165, 34, 28, 100  # pixels, pixels, pixels, letters of a line
 MOST_NAMED = 12  # stages in the legend; more would be taller than what they explain
 
 
@@ -100,10 +101,10 @@ def layers_in_order(layers: Sequence[Layer], input_shape: Sequence[int]) -> go.F
         inside = [(number, layer) for number, layer in numbered if layer.stage == stage]
         for row, (what, _) in enumerate(panels, start=1):
             if what != "field":
-                shown.add_trace(_bars(inside, what, CLASSES[place % len(CLASSES)], is_named=row == 1), row, 1)
+                shown.add_trace(_bars(inside, what, STAGES[place % len(STAGES)], is_named=row == 1), row, 1)
     if len(panels) == len(PANELS):
         _draw_fields(shown, numbered, input_shape, row=len(panels))
-    _settle(shown, panels, is_named=len(stages) <= MOST_NAMED)
+    _settle(shown, panels, named=stages if len(stages) <= MOST_NAMED else ())
     if len(layers) < FEW:
         shown.update_xaxes(dtick=1)
     return shown
@@ -147,7 +148,7 @@ def _draw_fields(
             x=[number for number, _ in numbered],
             y=sizes,
             mode="lines",
-            line={"color": CLASSES[1], "width": 2, "shape": "hv"},
+            line={"color": NEUTRAL, "width": 2, "shape": "hv"},
             showlegend=False,
             customdata=[[_words(layer)] for _, layer in numbered],
             hovertemplate="%{customdata[0]}<br>sees %{y:,} pixels<extra></extra>",
@@ -166,27 +167,30 @@ def _draw_fields(
                 "yanchor": "bottom",
                 "xanchor": "left",
                 "x": 0,
+                "xshift": 4,
             },
             row=row,
             col=1,
         )
 
 
-def _settle(shown: go.Figure, panels: Sequence[tuple[str, str]], *, is_named: bool) -> None:
-    """Set the axes and the room that they take."""
+def _settle(shown: go.Figure, panels: Sequence[tuple[str, str]], *, named: Sequence[str]) -> None:
+    """Set the axes and the room that they take, with that of the legend of the stages `named`."""
+    letters = sum(len(label(stage, 40)) + 6 for stage in named)
+    top = TITLE_HEIGHT + LEGEND_LINE * -(-letters // LEGEND_LETTERS)
     shown.update_layout(
         template=template("light"),
-        height=PANEL_HEIGHT * len(panels) + LEGEND_HEIGHT,
-        margin={"l": 8, "r": 12, "t": LEGEND_HEIGHT if is_named else 30, "b": 8},
+        height=PANEL_HEIGHT * len(panels) + top,
+        margin={"l": 8, "r": 12, "t": top, "b": 8},
         bargap=0.12,
         barmode="overlay",
-        showlegend=is_named,
+        showlegend=bool(named),
         legend={"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top", "font": {"size": 12}},
         hovermode="closest",
     )
     shown.update_xaxes(showgrid=False, showline=True, zeroline=False)
     shown.update_xaxes(title={"text": "layer, in the order in which they run"}, row=len(panels), col=1)
-    shown.update_yaxes(zeroline=False, rangemode="tozero", nticks=5)
+    shown.update_yaxes(zeroline=False, rangemode="tozero", nticks=5, ticksuffix=" ")
     for title in shown.layout.annotations[: len(panels)]:
         title.update(x=0, xanchor="left", font={"size": 12})
 

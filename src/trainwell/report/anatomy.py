@@ -5,6 +5,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from trainwell.models.anatomy import Anatomy
+from trainwell.models.anatomy.counting import CONVENTIONS
 from trainwell.models.anatomy.table import layer_rows, said, size, sizes, stage_rows
 from trainwell.pictures.anatomy import layers_in_order, path_lengths
 from trainwell.pictures.style import template
@@ -39,10 +40,12 @@ def anatomy_page(found: Anatomy) -> str:
 
 def _facts(found: Anatomy) -> list[tuple[str, str, str]]:
     """Return (name, value, what it means) of the totals."""
+    trained = "all" if found.trainable == found.parameters else f"{found.trainable:,}"
+    words = "multiply-adds for a sample" if found.count == "macs" else f"for a sample, counted as {found.count}"
     return [
-        ("Layers", f"{len(found.layers):,}", counted(len(found.stages), "stage")),
-        ("Parameters", f"{found.parameters:,}", f"{found.trainable:,} are trained"),
-        ("Operations", f"{found.operations:,}", f"for a sample, counted as {found.count}"),
+        ("Layers", f"{len(found.layers):,}", f"norms and activations too; {counted(len(found.stages), 'stage')}"),
+        ("Parameters", f"{found.parameters:,}", f"{trained} are trained"),
+        ("Operations", f"{found.operations:,}", words),
         ("Activations", size(found.memory), "written for a sample, float32"),
         ("Kept", size(found.kept), "of a sample, for the way back"),
         ("At once", size(found.peak), "at least, on the way forward"),
@@ -56,7 +59,8 @@ def _picture(found: Anatomy) -> Chart:
         "layers",
         "Layer by layer",
         layers_in_order(found.layers, found.input_shape),
-        caption="From the input on the left to the answer on the right; colours are the stages.",
+        caption="From the input on the left to the answer on the right; colours are the stages, in the order of their"
+        f" names. Operations are counted as {found.count}: {CONVENTIONS[found.count]}.",
         alt=f"{panels} Operations: {stages}.",
     )
 
