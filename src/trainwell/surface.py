@@ -39,6 +39,8 @@ from trainwell.train.run import Given, Run
 WORDS = {
     "model": "model",
     "init": "initialization",
+    "from_": "transfer.source",
+    "transfer": "transfer.method",
     "optimizer": "optimizer",
     "schedule": "schedule",
     "loss": "loss",
@@ -56,6 +58,9 @@ WORDS = {
     "deterministic": "machine.deterministic",
     "seed": "seed",
 }
+
+
+PRETRAINED = ":pretrained"
 
 
 def fit(
@@ -81,11 +86,12 @@ def fit(
         reporter: who shows it; by default the terminal.
         set: dotted recipe paths and values, `{"optimizer.lr": 0.1}`.
         with_files: files of your own shelf members.
-        **words: `task`, `model`, `init`, `optimizer`, `schedule`, `loss`, `penalties`, `augmentation`,
-            `preprocessing`, `probes`, `epochs`, `minutes`, `batch_size`, `image_size`, `skip_bad`,
+        **words: `task`, `model`, `init`, `from_`, `transfer`, `optimizer`, `schedule`, `loss`, `penalties`,
+            `augmentation`, `preprocessing`, `probes`, `epochs`, `minutes`, `batch_size`, `image_size`, `skip_bad`,
             `device`, `deterministic`, `seed`: the same words and values as on the command line; `model` may be
             an `nn.Module`, `optimizer` and the others `"NAME:key=value"`. `init` sets the weights of such a module too,
-            in place, as training does; left out, it begins as it is.
+            in place, as training does; left out, it begins as it is. `from_` is a run, a file of weights or the name of
+            published ones that the network begins from, `transfer` what of it learns: see `TransferSection`.
 
     Raises:
         UserError: something given cannot be used; nothing was trained and nothing is left behind.
@@ -314,7 +320,7 @@ def _values(words: Mapping[str, Any], given_model: nn.Module | None) -> dict[str
     unknown = [word for word in words if word not in WORDS]
     if unknown:
         raise OptionInvalid(f"fit has no argument {unknown[0]!r}{did_you_mean(unknown[0], WORDS)}")
-    values = {WORDS[word]: value for word, value in words.items() if value is not None}
+    values = {WORDS[word]: value for word, value in _with_source(words).items() if value is not None}
     if given_model is not None:
         values["model"] = "given"
     for path in ("augmentation", "penalties", "probes"):
@@ -323,6 +329,27 @@ def _values(words: Mapping[str, Any], given_model: nn.Module | None) -> dict[str
     if values.get("augmentation") == ["auto"]:
         values["augmentation"] = "auto"
     return {path: str(v) if isinstance(v, (Choice, torch.device)) else v for path, v in values.items()}
+
+
+def _with_source(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring what a network begins from into one form: `model="resnet50:pretrained"` names network and weights at once.
+
+    A run, or the path of one, becomes an absolute path, so that the run can go on from anywhere.
+    """
+    found, model, start = dict(words), words.get("model"), words.get("from_")
+    if isinstance(model, str) and model.endswith(PRETRAINED):
+        if start is not None:
+            raise OptionInvalid(
+                f"model={model} and from_={start} both name weights to begin from: leave one of them out"
+            )
+        found |= {"model": model.removesuffix(PRETRAINED), "from_": model}
+    elif isinstance(start, Run):
+        found["from_"] = str(start.path.absolute())
+    elif start is not None and Path(start).exists():
+        found["from_"] = str(Path(start).absolute())
+    elif start is not None:
+        found["from_"] = str(start)
+    return found
 
 
 def _source(source: object, *, has_recipe: bool) -> tuple[object, dict[str, Any]]:

@@ -10,6 +10,7 @@ from trainwell.core.recipe import Recipe, decided
 from trainwell.core.shelves import SHELVES
 from trainwell.core.stats import Interval
 from trainwell.core.task import TASKS
+from trainwell.core.transfer import METHODS
 from trainwell.data.samples import first_rows
 from trainwell.metrics import LabelMetrics, Metrics, NumberMetrics
 from trainwell.metrics.numbers import rounded
@@ -36,13 +37,22 @@ def opening(report: StartReport) -> Iterator[str]:
     machine = recipe.machine
     where = f"{machine.device}, {machine.precision}, {_counted(decided(machine.threads), 'thread')}"
     yield _opened("data", describe_data(report.data))
-    yield _opened(
-        "network", f"{brief(decided(recipe.model), 'model')}, {report.weights:,} weights", reasons.get("model")
-    )
-    yield _opened("augment", _augmentations(recipe), reasons.get("augmentation"))
-    yield _opened("training", training, reasons.get("length.epochs"))
+    weights = f"{report.weights:,} weights"
+    if report.frozen:
+        weights = f"{report.weights + report.frozen:,} weights, {report.weights:,} of them learn at the start"
+    yield _opened("network", f"{brief(decided(recipe.model), 'model')}, {weights}", reasons.get("model"))
+    if recipe.transfer.is_on:
+        yield _opened("transfer", _transfer(recipe), reasons.get("transfer.method"))
+    if not recipe.transfer.is_solved:
+        yield _opened("augment", _augmentations(recipe), reasons.get("augmentation"))
+        yield _opened("training", training, reasons.get("length.epochs"))
     yield _opened("machine", where, reasons.get("machine.precision"))
     yield _line("reasons", f"{_reasons(len(report.choices))} {report.path / 'machine.json'}")
+
+
+def _transfer(recipe: Recipe) -> str:
+    asked = recipe.transfer
+    return f"{asked.method}: {METHODS['last:K' if asked.last else asked.method]}"
 
 
 def _reasons(count: int) -> str:
@@ -164,6 +174,8 @@ def _errors(metrics: NumberMetrics) -> Iterator[str]:
 
 def _what_took(run: Run) -> str:
     here = run.epochs - run.epochs_before
+    if run.recipe.transfer.is_solved:
+        return "with one look at every sample" if not run.epochs_before else "without looking at the samples again"
     if not run.epochs_before:
         return f"for {_counted(run.epochs, 'epoch')}"
     if not here:

@@ -159,6 +159,16 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.data for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
 
+def answering_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return those of `named_tensors` that evaluation reads; a module names others by its `training_only`."""
+    unread = tuple(
+        f"{place}.{beginning}" if place else beginning
+        for place, module in model.named_modules()
+        for beginning in getattr(module, "training_only", ())
+    )
+    return {name: tensor for name, tensor in named_tensors(model).items() if not (unread and name.startswith(unread))}
+
+
 def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with a prefix, without it.
 

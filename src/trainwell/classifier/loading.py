@@ -15,9 +15,9 @@ from trainwell.classifier.layout import (
     GOLDEN,
     IMAGES,
     WEIGHTS,
+    answering_tensors,
     below,
     find,
-    named_tensors,
     read_head,
     read_tensors,
     versions,
@@ -118,7 +118,7 @@ def _network(folder: Path, contract: Contract, preprocessing: Preprocessing, *, 
 @torch.no_grad()
 def _fill(network: nn.Module, stored: Mapping[str, Tensor], path: Path, contract: Contract) -> None:
     """Copy the stored values into a network."""
-    own = named_tensors(network)
+    own = answering_tensors(network)
     odd = sorted(own.keys() ^ stored.keys()) or [name for name in own if own[name].shape != stored[name].shape]
     if odd and contract.model.name == "given":
         raise ModelInvalid(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainwell.classifier import golden
 from trainwell.classifier.contract import Contract
-from trainwell.classifier.layout import CODE, FORMAT, GOLDEN, HEAD, IMAGES, WEIGHTS, named_tensors, sealed, versions
+from trainwell.classifier.layout import CODE, FORMAT, GOLDEN, HEAD, IMAGES, WEIGHTS, answering_tensors, sealed, versions
 from trainwell.classifier.modules import on_cpu
 from trainwell.core.files import save_tensors, sync
 from trainwell.core.own_code import sha256
@@ -83,7 +83,7 @@ def _take_code(contract: Contract, code: Path | None, aside: Path) -> Contract:
 
 
 def _write_tensors(aside: Path, model: nn.Module, preprocessing: Preprocessing) -> None:
-    tensors = {f"model/{name}": tensor for name, tensor in named_tensors(model).items()}
+    tensors = {f"model/{name}": tensor for name, tensor in answering_tensors(model).items()}
     tensors |= {f"preprocessing/{name}": tensor for name, tensor in preprocessing.state().items()}
     save_tensors(aside / WEIGHTS, _portable(tensors))
 

@@ -10,6 +10,7 @@ from trainwell.cli.options import (
     BatchSize,
     Deterministic,
     DeviceName,
+    FromSource,
     ImageSize,
     InitChoice,
     LossChoice,
@@ -20,6 +21,7 @@ from trainwell.cli.options import (
     RunSeed,
     Source,
     TaskName,
+    TransferMethod,
     Values,
     WithFiles,
 )
@@ -33,6 +35,8 @@ def lr_find(
     source: Source = None,
     model: ModelChoice = None,
     init: InitChoice = None,
+    from_: FromSource = None,
+    transfer: TransferMethod = None,
     optimizer: Annotated[
         Optional[str], typer.Option(metavar="CHOICE", help="Such as sgd; its lr is left aside.")
     ] = None,
@@ -80,6 +84,8 @@ def lr_find(
             with_files=with_files or (),
             model=model,
             init=init,
+            from_=from_,
+            transfer=transfer,
             optimizer=optimizer,
             schedule=schedule,
             loss=loss,

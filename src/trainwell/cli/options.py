@@ -11,6 +11,13 @@ Source = Annotated[
 ]
 ModelChoice = Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Or my_net.py:Net, a network of your own.")]
 InitChoice = Annotated[Optional[str], typer.Option(metavar="CHOICE", help="First weights, such as he or lsuv.")]
+FromSource = Annotated[
+    Optional[str],
+    typer.Option("--from", metavar="RUN|FILE|NAME", help="Begin from weights: a run, a file, or resnet50:pretrained."),
+]
+TransferMethod = Annotated[
+    Optional[str], typer.Option(metavar="HOW", help="What of them learns: features, head, last:K, full, gradual.")
+]
 LossChoice = Annotated[Optional[str], typer.Option(metavar="CHOICE", help="Such as cross_entropy:smoothing=0.1.")]
 PenaltyChoices = Annotated[
     Optional[list[str]],

@@ -27,6 +27,7 @@ from trainwell.core.sections import (
 )
 from trainwell.core.shelves import SHELVES
 from trainwell.core.task import TASKS
+from trainwell.core.transfer import TransferSection
 from trainwell.core.units import Seed
 from trainwell.errors import NameUnknown, OptionInvalid, RecipeInvalid, did_you_mean
 
@@ -49,6 +50,7 @@ class Recipe(Frozen):
     augmentation: tuple[Choice, ...] | Auto = "auto"
     model: Choice | Auto = "auto"
     initialization: Choice | Auto = "auto"
+    transfer: TransferSection = TransferSection()
     loss: Choice | Auto = "auto"
     optimizer: Choice | Auto = "auto"
     schedule: Choice | Auto = "auto"
@@ -331,6 +333,7 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
             f"regularization: ema_decay={kept.ema_decay} and swa_start={kept.swa_start} contradict: one average of the"
             " weights is evaluated; give one of them"
         )
+    yield from _of_transfer(recipe)
     names = [penalty.name for penalty in recipe.penalties]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"penalties: {name} is there twice: give it once, with the sum of the strengths"
@@ -345,3 +348,17 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     warmup = None if recipe.schedule == "auto" else recipe.schedule.options.get("warmup")
     if isinstance(warmup, (int, float)) and length.epochs != "auto" and warmup >= length.epochs:
         yield f"schedule: warmup={warmup} epochs does not fit into length.epochs={length.epochs}: make it shorter"
+
+
+def _of_transfer(recipe: Recipe) -> Iterator[str]:
+    asked, start = recipe.transfer, recipe.initialization
+    if not asked.is_on and asked.method != "auto":
+        yield (
+            f"transfer: method={asked.method} says what is kept of weights that were learned elsewhere, and there are"
+            " none: name them with --from (transfer.source), or leave the method out"
+        )
+    if asked.is_on and isinstance(start, Choice) and start.name not in ("auto", "as_built"):
+        yield (
+            f"transfer: source={asked.source} and initialization={start} contradict: the first weights are those of"
+            " the source; leave one of them out"
+        )

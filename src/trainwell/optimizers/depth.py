@@ -56,14 +56,18 @@ def blocks(model: nn.Module) -> list[list[str]]:
     return found
 
 
-def _places(module: nn.Module, prefix: str) -> Iterator[str]:
-    """Yield the names of the parameters that a module owns itself, and of its blocks."""
+def _places(module: nn.Module, prefix: str, *, is_outer: bool = True) -> Iterator[str]:
+    """Yield the names of the parameters that a module owns itself, and of its blocks.
+
+    A wrapper around a whole network is no block; a stage that has a single block is none either.
+    """
     for name, _ in module.named_parameters(recurse=False):
         yield prefix + name
     children = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
+    is_wrapper = is_outer and len(children) == 1
     for name, child in children:
-        if isinstance(child, CONTAINERS) or len(children) == 1:
-            yield from _places(child, f"{prefix}{name}.")
+        if isinstance(child, CONTAINERS) or is_wrapper:
+            yield from _places(child, f"{prefix}{name}.", is_outer=is_wrapper)
         else:
             yield prefix + name
 

@@ -15,13 +15,14 @@ import torch
 from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import MEMBER_FIELDS, Recipe, decided, is_open
-from trainwell.core.shelves import SHELVES, optimizers
+from trainwell.core.shelves import SHELVES, models, optimizers
 from trainwell.core.task import Task, TaskName
 from trainwell.data.augmentation.geometry import Affine, Geometric, HorizontalFlip, Padding, Shift, VerticalFlip
 from trainwell.data.prepare import Prepared
 from trainwell.errors import RecipeInvalid, did_you_mean
 from trainwell.models.convnet import LEAST_SIDE
 from trainwell.recipes.labels_kept import Answer, LabelProbe
+from trainwell.recipes.transferring import choose_method, choose_tuning
 from trainwell.recipes.work import Work, work_meant
 
 # Passes over the samples: judgement, not measured by itself. With fewer the rate has no time to rise and fall; after
@@ -63,6 +64,9 @@ FAMILIES = {
     "whitened": Family((96, 64, 48, 40, 32, 24), lr=0.075, momentum=0.85, weight_decay=8e-4, smoothing=0.1),
     "convnet": Family((24, 16), lr=0.1, momentum=0.9, weight_decay=5e-4, smoothing=0.1),
 }
+# Any other network of convolutions with batch norm. Measured on ResNet-20 and the CIFAR copy, three epochs: after two
+# val accuracy is 0.64 with it, and 0.56 with AdamW at 0.001.
+NORMED = Family((), lr=0.1, momentum=0.9, weight_decay=5e-4, smoothing=0.1)
 MOST_LR = 0.8  # twice what the families take with MOST_BATCH: a bound for larger batches that users name
 MOVE, SHIFT = 0.1, 0.06  # largest moves, as shares of the image
 LOSS_REASONS: dict[TaskName, str] = {
@@ -100,6 +104,11 @@ class Plan:
             shown = str(Choice.model_validate(value)) if isinstance(value, dict) else value
             self.choices.append(AutoChoice(field, shown, reason))
 
+    def decide(self, field: str, value: Any, reason: str) -> None:
+        """Set a field that has no `auto`, and say why."""
+        self.recipe = self.recipe.with_values({field: value})
+        self.choices.append(AutoChoice(field, value, reason))
+
     def asked(self, field: str) -> Mapping[str, Any]:
         """Return the options that whatever is chosen for a field shall have: `auto:lr=0.1`."""
         value = getattr(self.recipe, field, None)
@@ -133,6 +142,7 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
     """
     plan = Plan(recipe)
     plan.choose("regularization.class_weights", "none", _balance(prepared))
+    choose_method(plan, prepared)
     plan.choose("preprocessing", "standardize", "each channel or feature gets mean 0 and deviation 1, fitted on train")
     count = len(prepared.stores.train)
     is_tiny = prepared.kind == "images" and min(prepared.input_shape[1:]) < TINY_SIDE
@@ -149,6 +159,7 @@ def auto(recipe: Recipe, prepared: Prepared, elapsed: Callable[[], float]) -> tu
         plan.choose("model", "mlp", "the samples are features, not images")
         plan.choose("augmentation", [], "there are none for features")
     plan.choose("initialization", "as_built", "networks of the shelf begin at the scale of their activation")
+    choose_tuning(plan)
     _choose_training(plan, prepared.task)
     if plan.recipe.length.minutes is None:
         reason = _length_reason(plan.recipe, count, aimed)
@@ -299,15 +310,25 @@ def _pixels(sides: Sequence[int]) -> int:
     return max(1, round(SHIFT * min(sides)))
 
 
+def _is_normed(model: Choice) -> bool:
+    """Whether a network of the shelf works on images and has batch norms behind its convolutions."""
+    if model.is_own:
+        return False
+    card = models[model.name]
+    norm = card.options.get("norm")
+    return "in_channels" in card.needs and norm is not None and model.options.get("norm", norm.default) == "batch"
+
+
 def _choose_training(plan: Plan, task: Task) -> None:
     """Choose optimizer, schedule and loss, which belong together; the loss is that of the task."""
     chosen = decided(plan.recipe.batch.size)
     model = decided(plan.recipe.model)
-    family = FAMILIES.get(model.name)
+    family = FAMILIES.get(model.name) or (NORMED if _is_normed(model) else None)
     if family is not None:
         lr = round(min(MOST_LR, family.lr * chosen / 64), 4)
         options = {"lr": lr, "momentum": family.momentum, "weight_decay": family.weight_decay}
-        reason = f"how {model.name} trains best; the rate grows with the batch, {family.lr:g} for 64"
+        how = f"how {model.name} trains best" if model.name in FAMILIES else "convolutions with batch norm"
+        reason = f"{how}; the rate grows with the batch, {family.lr:g} for 64"
         plan.choose("optimizer", {"name": "sgd", **options}, reason)
         if task.name == "classes":
             reason = "soft labels: the network must not be too sure of what it has seen"

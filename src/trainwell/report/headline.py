@@ -160,6 +160,9 @@ def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
         trained = counted(int(samples.get("train", 0)), noun_of(evidence))
         plural = "classes" if evidence.task.name == "classes" else ""
         facts.append(("trained on", trained, counted(len(evidence.classes), evidence.task.output, plural)))
+    transfer = evidence.recipe.get("transfer", {})
+    if transfer.get("source"):
+        facts.append(("began from", str(transfer["source"]).rstrip("/").rpartition("/")[2], str(transfer["method"])))
     if evidence.epoch_ends:
         epochs = counted(len(evidence.epoch_ends), "epoch")
         facts.append(("length", epochs, counted(evidence.last_step, "step")))

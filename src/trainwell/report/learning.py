@@ -9,12 +9,14 @@ from trainwell.core.task import Score
 from trainwell.pictures.curves import accuracy_curves, is_log, loss_curves, score_curves
 from trainwell.pictures.measures import MOST_PLACES, measure_over_steps
 from trainwell.pictures.series import Series, window_of
+from trainwell.pictures.strengths import strength_curves
 from trainwell.report.embed import Chart, chart
 from trainwell.report.evidence import Evidence
 from trainwell.report.layers import MEASURED
 from trainwell.report.numbers import counted, percent
 
 LOSSES = ("train/loss", "epoch/loss", "val/loss")
+PATH = ("path/strength", "path/train_loss", "path/choice_loss")
 TITLES = {"lr": "Learning rate", "gradient/norm": "Size of the gradients"}
 MOST_CHARTS = 24
 MOST_COUNTED = 10  # epochs that are counted one by one below a chart
@@ -34,6 +36,8 @@ def learning(evidence: Evidence) -> Learning | None:
     """Return how the network learned; None where nothing was recorded."""
     key = evidence.task.score.key
     of_score = (f"epoch/train_{key}", f"val/{key}")
+    if PATH[0] in evidence.readings:
+        return _along_the_path(evidence)
     drawn = (*LOSSES, *of_score)
     names = [name for name in evidence.readings if name not in drawn and not name.startswith(("final/", *MEASURED))]
     names.sort(key=lambda name: (not name.startswith("penalty/"), name != "lr"))
@@ -52,6 +56,30 @@ def learning(evidence: Evidence) -> Learning | None:
         others=tuple(others),
         left_out=f"{counted(more, 'measure')} more stand in record.jsonl." if more > 0 else "",
     )
+
+
+def _along_the_path(evidence: Evidence) -> Learning | None:
+    """Return how a head was solved for, where nothing was trained step by step."""
+    series = [_whole(evidence, name) for name in PATH]
+    if any(one is None for one in series):
+        return None
+    strengths, train, choice = (one.values.tolist() for one in series if one is not None)
+    chosen = min(range(len(choice)), key=choice.__getitem__)
+    by = "val" if "val samples" in evidence.measures[PATH[2]].definition else "left-out parts of train"
+    unit = evidence.measures[PATH[1]].unit
+    main = chart(
+        "path",
+        "The head, solved for",
+        strength_curves(strengths, train, choice, chosen=chosen, by=by, unit=unit),
+        caption="Lower is better. To the left the head may follow its samples freely, to the right it must stay simple;"
+        f" the strength with the least loss on {by} was taken.",
+        alt=f"Loss along the path of penalties: least at {strengths[chosen]:.2g}, {choice[chosen]:.3g} {unit}.",
+    )
+    lead = (
+        "Nothing was trained step by step: every image went through the frozen network once, and the head was solved"
+        " for on what came out, at each strength of the penalty on its weights."
+    )
+    return Learning(lead=lead, main=(main,), others=(), left_out="")
 
 
 def _whole(evidence: Evidence, name: str) -> Series | None:

@@ -120,7 +120,10 @@ def _commands(evidence: Evidence) -> list[tuple[str, str]]:
         commands.append(("Ask it about new files", f"trainwell predict {run} {asked} --csv answers.csv"))
         commands.append(("Measure it on other labelled data", f"trainwell evaluate {run} SOURCE"))
     commands.append(("Train the same again, bit for bit on this machine", f"trainwell fit --recipe {run}"))
-    if evidence.status == "finished":
+    transfer = evidence.recipe.get("transfer", {})
+    if evidence.status == "finished" and transfer.get("source") and transfer.get("method") == "features":
+        commands.append(("Train all of it from here", f"trainwell fit SOURCE --from {run} --transfer full"))
+    elif evidence.status == "finished":
         commands.append(("Train longer", f"trainwell resume {run} --epochs {max(2 * done, 1)}"))
     else:
         commands.append(("Go on where it stopped", f"trainwell resume {run}"))

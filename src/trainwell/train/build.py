@@ -23,11 +23,14 @@ from trainwell.losses import class_weights
 from trainwell.models.auxiliary import with_auxiliaries
 from trainwell.models.building import build_network
 from trainwell.optimizers.groups import parameter_groups
+from trainwell.train.freezing import Freezing
 from trainwell.train.hooks import standard_hooks
 from trainwell.train.penalizing import Penalties
+from trainwell.train.source import Source
 from trainwell.train.starting import start_weights
 
 EVALUATION_BATCH = 256
+UNFROZEN = ("auto", "full")  # methods that let everything learn; auto stands where nothing is transferred
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Job:
         train_pipeline: augmentation and preprocessing; `evaluation_pipeline`: preprocessing alone.
         name_of: position in the train split -> what a person calls that sample.
         hooks: objects that act, in order; `probes`: instruments that look, every `probe_every` steps.
+        freezing: which parts learn, where the network begins from weights learned elsewhere; one of the hooks.
         notes: what is to be said of how the network was started.
     """
 
@@ -66,7 +70,14 @@ class Job:
     probe_every: int
     probes: tuple[Probe, ...] = ()
     hooks: list[object] = field(default_factory=list)
+    freezing: Freezing | None = None
     notes: tuple[str, ...] = ()
+
+    def train(self) -> None:
+        """Put the network into training mode, except what is frozen."""
+        self.model.train()
+        if self.freezing is not None:
+            self.freezing.quiet()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which the network runs: lower precision, or nothing at all."""
@@ -77,10 +88,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The preprocessing of a run, fitted on its train split once, and what is to be said of the fit."""
+    """What a run begins from: its preprocessing, fitted on its train split once or taken over, with what is to be said
+    of it, and the weights that were learned elsewhere, if it has any.
+    """
 
     preprocessing: Preprocessing
     notes: tuple[str, ...]
+    source: Source | None = None
 
 
 def build(
@@ -100,19 +114,8 @@ def build(
     device = torch.device(recipe.machine.device)
     _refuse_blind_patience(recipe, prepared.stores)
     train_pipeline, evaluation_pipeline = build_pipelines(recipe, prepared, fitted)
-    model = build_network(
-        decided(recipe.model),
-        prepared.input_shape,
-        len(prepared.classes),
-        seed=recipe.seed,
-        files=recipe.files,
-        given=given,
-        front=evaluation_pipeline.preprocessing.layer(prepared.input_shape),
-    )
-    notes = start_weights(model, recipe, prepared, evaluation_pipeline)
-    is_channels_last = recipe.machine.memory_format == "channels_last"
-    memory_format = torch.channels_last if is_channels_last else torch.preserve_format
-    model = model.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    model, notes = _started(recipe, prepared, evaluation_pipeline, fitted.source, given=given)
+    model = model.to(device, memory_format=_memory_format(recipe))  # type: ignore[call-overload]
     size, every = decided(recipe.batch.size), decided(recipe.machine.probe_every)
     loaders = _loaders(recipe, prepared, size, device)
     epochs = int(recipe.length.epochs)
@@ -120,6 +123,7 @@ def build(
     loss = decided(recipe.loss)
     steps = min(recipe.length.steps or epochs * every_epoch, epochs * every_epoch)
     inputs = partial(_inputs, loaders.train, evaluation_pipeline)
+    freezing = [] if recipe.transfer.method in UNFROZEN else [Freezing(model, recipe.transfer, total_steps=steps)]
     return Job(
         recipe=recipe,
         task=prepared.task,
@@ -140,9 +144,30 @@ def build(
         name_of=lambda position: prepared.name("train", position),
         probe_every=every,
         probes=tuple(probes.build(choice.name, choice.options) for choice in recipe.probes),
-        hooks=[*standard_hooks(recipe, model, total_steps=steps, inputs=inputs), *hooks],
+        hooks=[*freezing, *standard_hooks(recipe, model, total_steps=steps, inputs=inputs), *hooks],
+        freezing=next(iter(freezing), None),
         notes=(*notes, *_of_schedule(recipe, prepared.stores)),
     )
+
+
+def _started(
+    recipe: Recipe, prepared: Prepared, pipeline: Pipeline, source: Source | None, *, given: nn.Module | None
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the network with its first weights, and what is to be said of them."""
+    model = build_network(
+        decided(recipe.model),
+        prepared.input_shape,
+        len(prepared.classes),
+        seed=recipe.seed,
+        files=recipe.files,
+        given=given,
+        front=pipeline.preprocessing.layer(prepared.input_shape),
+    )
+    return model, start_weights(model, recipe, prepared, pipeline, source)
+
+
+def _memory_format(recipe: Recipe) -> torch.memory_format:
+    return torch.channels_last if recipe.machine.memory_format == "channels_last" else torch.preserve_format
 
 
 def _refuse_blind_patience(recipe: Recipe, stores: Splits[Any]) -> None:
@@ -185,21 +210,26 @@ def _inputs(loader: Loader, pipeline: Pipeline) -> Iterator[Tensor]:
     return (pipeline(batch, 0).inputs for batch in loader.epoch(0))
 
 
-def fit_preprocessing(recipe: Recipe, prepared: Prepared) -> Fitted:
-    """Fit the recipe's preprocessing on the train split, and on nothing else.
+def fit_preprocessing(recipe: Recipe, prepared: Prepared, source: Source | None = None) -> Fitted:
+    """Fit the recipe's preprocessing on the train split, and on nothing else; take over that of a source.
 
     One thread computes, because sums over more are rounded differently, and a run that chooses its threads must fit to
     the same bits as its rerun, which knows them.
     """
     choice = decided(recipe.preprocessing)
     preprocessing = preprocessings.build(choice.name, choice.options)
+    if source is not None and source.weights.preprocessing == choice and source.state:
+        preprocessing.load_state(source.state)
+        return Fitted(preprocessing, (f"preprocessing: as {source.weights.name} was trained, not fitted anew",), source)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         said = fit_on(preprocessing, prepared.stores.train, seed=recipe.seed)
     finally:
         torch.set_num_threads(threads)
-    return Fitted(preprocessing, tuple(f"preprocessing: {note}" for note in (said, *preprocessing.notes) if note))
+    return Fitted(
+        preprocessing, tuple(f"preprocessing: {note}" for note in (said, *preprocessing.notes) if note), source
+    )
 
 
 def build_pipelines(recipe: Recipe, prepared: Prepared, fitted: Fitted) -> tuple[Pipeline, Pipeline]:

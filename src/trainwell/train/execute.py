@@ -10,13 +10,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainwell.core.machine import AutoChoice, check_threads, choose_device, facts
 from trainwell.core.own_code import settle_files
 from trainwell.core.recipe import Recipe, decided
 from trainwell.core.shelves import optimizers
 from trainwell.data.prepare import DataSpec, Prepared, prepare
-from trainwell.errors import DataInvalid, RunInvalid
+from trainwell.errors import DataInvalid, OptionInvalid, RunInvalid
 from trainwell.train.build import Job, build, fit_preprocessing
 from trainwell.train.execution import Execution
 from trainwell.train.folder import RunFolder
@@ -25,6 +26,7 @@ from trainwell.train.range_test import refuse_own_steps, sweeps
 from trainwell.train.reporter import Reporter, StartReport
 from trainwell.train.resolve import resolve
 from trainwell.train.run import Given, Run
+from trainwell.train.source import Source, open_source, settle_source
 from trainwell.train.tuning import choose_memory, process_settings, return_freed_memory, threads_of
 
 Decide = Callable[[Recipe, Prepared, Callable[[], float]], tuple[Recipe, list[AutoChoice]]]
@@ -80,6 +82,11 @@ def find_rate(folder: RunFolder, recipe: Recipe, given: Given, *, decide: Decide
             is_stopped=is_stopped,
             files=files,
         )
+        if job.recipe.transfer.is_solved:
+            raise OptionInvalid(
+                "a range test tries rates, and transfer.method: features takes no steps: say --transfer head, last:K,"
+                " full or gradual"
+            )
         found = sweeps(job, folder, is_stopped=is_stopped)
         names = {"optimizer": str(decided(job.recipe.optimizer)), "schedule": str(decided(job.recipe.schedule))}
         return judge(found, unit=job.loss_unit, total_steps=job.total_steps, **names)
@@ -108,7 +115,8 @@ def ready(
         UserError: something the user gave cannot be used.
     """
     choices: list[AutoChoice] = []
-    recipe = _settle(folder, recipe, choices)
+    source = open_source(recipe, folder, reporter)
+    recipe = _settle(folder, recipe, choices, source, data=given.data)
     files.enter_context(process_settings(recipe))
     prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
     chosen = choose_memory(recipe) if prepared.kind == "images" else None
@@ -119,7 +127,7 @@ def ready(
         recipe = _choose_data(recipe, prepared, choices)
         recipe, members = decide(recipe, prepared, lambda: time.perf_counter() - begun)
         choices += members
-    fitted = fit_preprocessing(recipe, prepared)
+    fitted = fit_preprocessing(recipe, prepared, source)
     if not is_resolved:
         for note in fitted.notes:
             reporter.say(note)
@@ -131,13 +139,26 @@ def ready(
     if not is_resolved:
         for note in job.notes:
             reporter.say(note)
-        weights = sum(parameter.numel() for parameter in job.model.parameters() if parameter.requires_grad)
-        reporter.start(StartReport(recipe, prepared.summary, choices, weights, job.total_steps, folder.path))
+        learning, frozen = _counts(job.model)
+        frozen = frozen if recipe.transfer.is_on else 0
+        reporter.start(StartReport(recipe, prepared.summary, choices, learning, job.total_steps, folder.path, frozen))
     return job, prepared
 
 
-def _settle(folder: RunFolder, recipe: Recipe, choices: list[AutoChoice]) -> Recipe:
-    """Load the user's own files, complete the members' options, choose the device."""
+def _counts(model: nn.Module) -> tuple[int, int]:
+    """Return how many numbers of a network learn, and how many are frozen."""
+    both = [0, 0]
+    for parameter in model.parameters():
+        both[not parameter.requires_grad] += parameter.numel()
+    return both[0], both[1]
+
+
+def _settle(
+    folder: RunFolder, recipe: Recipe, choices: list[AutoChoice], source: Source | None, *, data: object
+) -> Recipe:
+    """Take over what a source of weights says, load the user's own files, complete options, choose the device."""
+    if source is not None and not folder.machine.exists():
+        recipe = settle_source(recipe, source, choices, data=data)
     networks = () if recipe.model == "auto" else (recipe.model.name.rpartition(":")[0],)
     files = settle_files(recipe.files, folder.code, networks=networks)
     recipe = recipe.model_copy(update={"files": files}).validate_shelves()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,10 +24,12 @@ from trainwell.train.build import Job
 from trainwell.train.checkpoint import load_newest, save
 from trainwell.train.evaluate import Evaluation, evaluate
 from trainwell.train.events import Event, Events
+from trainwell.train.features import collect_codes, path_measures, put_head, readings, solve
 from trainwell.train.folder import RunFolder
 from trainwell.train.guard import explain, message
 from trainwell.train.keep import keep_predictions, keep_samples, remove_predictions
 from trainwell.train.loop import Loop
+from trainwell.train.neighbours import keep_first_codes, keep_last_codes
 from trainwell.train.progress import Progress
 from trainwell.train.reporter import Reporter
 from trainwell.train.run import Run
@@ -70,6 +73,7 @@ class Execution:
         self.reporter = reporter
         if not folder.samples.exists():
             keep_samples(folder, prepared, job.train_pipeline, is_augmented=bool(job.recipe.augmentation))
+            keep_first_codes(folder, job, prepared)
         checkpoint = load_newest(folder.checkpoints)
         for words in checkpoint.damaged if checkpoint is not None else ():
             reporter.say(f"a damaged checkpoint was passed over: {words}")
@@ -104,7 +108,10 @@ class Execution:
         self.loop.on_pause = self._pause
         if self._is_resumed:
             self.reporter.say(self._where())
-        self._train()
+        if self.job.recipe.transfer.is_solved:
+            self._solve(is_stopped)
+        else:
+            self._train()
         return self._finish()
 
     def _where(self) -> str:
@@ -137,6 +144,25 @@ class Execution:
                 f" `trainwell resume {self.folder.path}`"
             )
 
+    def _solve(self, is_stopped: Callable[[], bool]) -> None:
+        """Solve for the head on features that are computed once; a run that has done so is as it was."""
+        job, progress = self.job, self.loop.progress
+        if progress.epoch:
+            return
+        codes = collect_codes(
+            job, self.folder.codes, is_stopped=is_stopped, progress=partial(self.reporter.work, "features")
+        )
+        if codes is None:
+            raise Interrupted(f"stopped while features were computed: go on with `trainwell resume {self.folder.path}`")
+        solved = solve(job, codes)
+        put_head(job.model, solved.chosen)
+        self.record.define(path_measures(job.task, job.loss_unit, by_val=solved.by_val))
+        self.record.append(readings(solved, codes.get("val"), job.task))
+        progress.step, progress.epoch, progress.epochs = len(solved.path), 1, 1
+        job.total_steps = progress.step
+        self.reporter.say(solved.words)
+        self._save()
+
     def _run_loop(self) -> DataInvalid | None:
         """Train; return what a Dataset of the user's raised, if it did."""
         try:
@@ -147,6 +173,12 @@ class Execution:
 
     def _extend(self, epochs: int) -> None:
         done = self.loop.progress
+        if self.job.recipe.transfer.is_solved:
+            raise RunInvalid(
+                f"{self.folder.path} solved for its head (transfer.method: features), and there is nothing to train"
+                f" further: train the whole network from it with `trainwell fit SOURCE --from {self.folder.path}"
+                " --transfer full`"
+            )
         if epochs <= done.epoch:
             raise RunInvalid(
                 f"{self.folder.path} has done {done.epoch} epochs already: epochs must be more than that, got {epochs}"
@@ -202,6 +234,7 @@ class Execution:
             values = {"loss": found[name].loss, job.task.score.key: found[name].score}
             self.record.append(Reading(step, f"final/{name}/{key}", value) for key, value in values.items())
         self._deliver(scores)
+        keep_last_codes(self.folder, loop.reported_model, job, self.prepared)
         seconds = time.perf_counter() - self.begun
         self.timing.append([{"finished": step, "seconds": round(seconds, 3)}])
         return Run(

@@ -99,7 +99,7 @@ class Loop:
 
     def _epoch(self) -> None:
         job, done = self.job, self.progress
-        job.model.train()
+        job.train()
         self._clock, self._counted, self._begun = time.perf_counter(), done.count, done.step
         start = done.step - done.begun
         for batch in job.loaders.train.epoch(done.epoch, start):

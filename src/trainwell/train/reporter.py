@@ -18,7 +18,7 @@ class StartReport:
         recipe: resolved.
         data: what `data.json` says.
         choices: every automatic choice with its reason; all of them stand in `machine.json`.
-        weights: numbers in the network that are trained.
+        weights: numbers in the network that are trained; `frozen`: those that are not, at the start.
         steps: of the whole run.
         path: the run folder.
     """
@@ -29,6 +29,7 @@ class StartReport:
     weights: int
     steps: int
     path: Path
+    frozen: int = 0
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def count_multiply_adds(job: Job, batch: Batch) -> float:
 
 def _first_losses(job: Job, batches: Iterable[Batch]) -> list[float]:
     """Train a throwaway copy for a few steps and return the loss of each; the draws of a step are the run's own."""
-    job.model.train()
+    job.train()
     is_cuda, retakes = job.device.type == "cuda", Retakes.of(job)
     chance, pieces = StepChance(job.recipe.seed, device=job.device), job.recipe.batch.accumulate
     losses: list[float] = []

@@ -16,16 +16,20 @@ from trainwell.core.shelves import initializations
 from trainwell.data.pipeline import Pipeline
 from trainwell.data.prepare import Prepared
 from trainwell.initialization import initialize
+from trainwell.train.source import Source, fill
 
 # Samples that first weights are taken from, and their pixels at most: 1,024 images of 32x32, or as many patches of
 # larger ones, give each weight of a layer of patches a thousand patches or more. Fewer than 16 images are too alike.
 MOST_STARTING, STARTING_PIXELS, LEAST_STARTING = 1_024, 1_024 * 32 * 32, 16
 
 
-def start_weights(model: nn.Module, recipe: Recipe, prepared: Prepared, pipeline: Pipeline) -> tuple[str, ...]:
+def start_weights(
+    model: nn.Module, recipe: Recipe, prepared: Prepared, pipeline: Pipeline, source: Source | None = None
+) -> tuple[str, ...]:
     """Set the first weights of a network in place, a network that was handed over too; return what is to be said.
 
-    The draws are a function of the recipe's seed. With the initialization `as_built` weights stay as they are.
+    The draws are a function of the recipe's seed. With the initialization `as_built` weights stay as they are. Weights
+    of a source come last, over what the network takes from the data.
 
     Raises:
         ModelInvalid: the initialization can set nothing of this network, or the network cannot take the samples.
@@ -43,6 +47,8 @@ def start_weights(model: nn.Module, recipe: Recipe, prepared: Prepared, pipeline
     else:
         report = initialize(network, choice, generator=generator)
         start_on_data(model, prepared, pipeline, seed=recipe.seed)
+    if source is not None:
+        return (fill(model, source, recipe, prepared, front=front),)
     return (f"initialization {report.summary}",) if report.changed else ()
 
 

@@ -1,0 +1,119 @@
+"""What of a network learns where it begins from weights that were learned elsewhere, and how: by the amount of data."""
+
+from typing import Any, Protocol
+
+from trainwell.core.recipe import Recipe, decided
+from trainwell.data.prepare import Prepared
+from trainwell.errors import RecipeInvalid
+
+# Training samples of a class from which training everything beats a head on frozen features, as the curves of the lab's
+# `transfer_curves` cross; with fewer, what a network has to gain is less than what it may forget.
+LEAST_FOR_FULL = 100
+# Rates for batches of 64 with SGD and momentum: a head alone begins anew, weights that know something move less.
+HEAD_LR, TUNING_LR = 0.1, 0.02
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+DEPTH_FACTOR = 0.8  # of the rate from each block to the one before it, where all of a network is trained
+# What solving for a head has no use for, and the values that then stand in the recipe.
+UNUSED: dict[str, Any] = {
+    "augmentation": [],
+    "optimizer": "sgd",
+    "schedule": "constant",
+    "penalties": [],
+    "length.epochs": 1,
+    "regularization.ema_decay": None,
+    "regularization.swa_start": None,
+    "regularization.patience": None,
+    "regularization.clip_norm": None,
+    "length.minutes": None,
+    "length.steps": None,
+}
+STEPPED = (
+    "optimizer",
+    "schedule",
+    "augmentation",
+    "length.epochs",
+    "length.minutes",
+    "length.steps",
+)  # who names one of these wants steps
+
+
+class Choosing(Protocol):
+    """The recipe as far as it is decided; see `recipes.auto.Plan`."""
+
+    recipe: Recipe
+
+    def is_open(self, field: str) -> bool:
+        """Whether nobody has decided a field yet."""
+        ...
+
+    def choose(self, field: str, value: Any, reason: str) -> None:
+        """Decide a field, if it is open."""
+        ...
+
+    def decide(self, field: str, value: Any, reason: str) -> None:
+        """Set a field that has no `auto`, and say why."""
+        ...
+
+
+def choose_method(plan: Choosing, prepared: Prepared) -> None:
+    """Choose what learns, and fill in what solving for a head has no use for.
+
+    Raises:
+        RecipeInvalid: features were asked for together with something that only training has.
+    """
+    if not plan.recipe.transfer.is_on:
+        return
+    plan.choose("initialization", "as_built", "the first weights are those of the source")
+    count, outputs = len(prepared.stores.train), len(prepared.classes)
+    each = count / outputs
+    what = f"{each:.0f} training samples a {prepared.task.output}"
+    trains = [field for field in STEPPED if _is_asked(plan, field)]
+    if each >= LEAST_FOR_FULL:
+        plan.choose("transfer.method", "full", f"{what}: enough for all weights to learn more")
+    elif trains:
+        plan.choose("transfer.method", "head", f"{what} are few, and {', '.join(trains)} asks for training")
+    else:
+        plan.choose("transfer.method", "features", f"{what} are few: a head on frozen features cannot forget")
+    if plan.recipe.transfer.is_solved:
+        _fill_unused(plan, prepared)
+
+
+def _is_asked(plan: Choosing, field: str) -> bool:
+    """Whether somebody asked for something that solving for a head has no use for."""
+    if plan.is_open(field):
+        return False
+    given: Any = plan.recipe.to_plain()
+    for part in field.split("."):
+        given = given[part]
+    name = given.get("name") if isinstance(given, dict) else given
+    return bool(name != UNUSED[field])
+
+
+def _fill_unused(plan: Choosing, prepared: Prepared) -> None:
+    odd = [field for field in UNUSED if _is_asked(plan, field)]
+    if odd:
+        raise RecipeInvalid(
+            [
+                f"transfer.method: features solves for the head and takes no steps, so {', '.join(odd)} would do"
+                " nothing: leave it out, or take --transfer head"
+            ]
+        )
+    for field, value in UNUSED.items():
+        plan.choose(field, value, "not used: the head is solved for, on images as they are")
+    plan.choose(
+        "loss", prepared.task.loss, "with it the problem has one solution; the penalty does what smoothing would"
+    )
+
+
+def choose_tuning(plan: Choosing) -> None:
+    """Choose how weights that were learned elsewhere go on learning."""
+    transfer = plan.recipe.transfer
+    if not transfer.is_on or transfer.is_solved:
+        return
+    size, is_head = decided(plan.recipe.batch.size), transfer.method == "head"
+    lr = HEAD_LR if is_head else TUNING_LR
+    options = {"lr": round(lr * size / 64, 5), "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY}
+    why = "a new head on frozen features" if is_head else "weights that know something already move less"
+    plan.choose("optimizer", {"name": "sgd", **options}, f"{why}; the rate grows with the batch, {lr:g} for 64")
+    if transfer.method in ("full", "gradual") and plan.recipe.rates.is_common:
+        plan.decide("rates.per_depth", DEPTH_FACTOR, "what early blocks know is more general, so they move less")
