@@ -8,6 +8,7 @@ import sys
 import tarfile
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,10 @@ def guarded(work: Any) -> Outcome:
     return given
 
 
-def of_trainwell(folder: Path, run: Path, minutes: float, seed: int) -> Outcome:
-    """Run `trainwell fit FOLDER --minutes M`, everything else automatic."""
+def of_trainwell(folder: Path, run: Path, minutes: float, seed: int, *, more: Sequence[str] = ()) -> Outcome:
+    """Run `trainwell fit FOLDER --minutes M` with `more` words, everything else automatic."""
     shutil.rmtree(run, ignore_errors=True)
-    words = ["-m", "trainwell", "fit", str(folder), "--minutes", str(minutes), "--seed", str(seed)]
+    words = ["-m", "trainwell", "fit", str(folder), "--minutes", str(minutes), "--seed", str(seed), *more]
     said, seconds = finished([sys.executable, *words, "--json", "--out", str(run)], minutes)
     recipe = Recipe.from_file(run / "recipe.yaml")
     count = sum(json.loads((run / "data.json").read_text())["counts"]["test"].values())
