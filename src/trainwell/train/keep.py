@@ -45,8 +45,7 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
         tensors["val_digests"] = _heads(prepared, prepared.rows.val)
     store, names = prepared.stores.train, []
     if prepared.kind == "images":
-        is_classes = prepared.task.name == "classes"
-        chosen = balanced(store.targets, len(prepared.classes), SHEET_IMAGES) if is_classes else _spread(len(store))
+        is_classes, chosen = prepared.task.name == "classes", sheet(prepared)
         tensors["sheet/images"] = for_eyes(store.gather(chosen).inputs)
         if is_classes:
             tensors["sheet/labels"] = store.targets[chosen].clone()
@@ -65,6 +64,14 @@ def keep_samples(folder: RunFolder, prepared: Prepared, pipeline: Pipeline, *, i
         elif prepared.task.name == "numbers":
             tensors["points/numbers"] = torch.from_numpy(prepared.targets("train")[: len(batch), 0].copy())
     write_tensors(folder.samples, tensors, {"names": json.dumps(names)})
+
+
+def sheet(prepared: Prepared) -> Tensor:
+    """Return the positions of the train images that a page shows: equally many of each class, or evenly over all."""
+    store = prepared.stores.train
+    if prepared.task.name == "classes":
+        return balanced(store.targets, len(prepared.classes), SHEET_IMAGES)
+    return _spread(len(store))
 
 
 def _spread(count: int) -> Tensor:
