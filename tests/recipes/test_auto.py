@@ -112,6 +112,7 @@ def test_two_images_without_a_val_split_are_decided_on_too(prepared: Prepare, im
 USERS: dict[str, Any] = {
     "model": "mlp:hidden=[7]",
     "initialization": "as_built",
+    "transfer.method": "none",
     "preprocessing": "minmax",
     "augmentation": ["shift:pixels=3"],
     "optimizer": "sgd:lr=0.7",

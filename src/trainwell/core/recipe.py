@@ -352,7 +352,7 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
 
 def _of_transfer(recipe: Recipe) -> Iterator[str]:
     asked, start = recipe.transfer, recipe.initialization
-    if not asked.is_on and asked.method != "auto":
+    if not asked.is_on and asked.method not in ("auto", "none"):
         yield (
             f"transfer: method={asked.method} says what is kept of weights that were learned elsewhere, and there are"
             " none: name them with --from (transfer.source), or leave the method out"

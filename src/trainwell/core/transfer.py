@@ -23,7 +23,7 @@ _LAST = re.compile(r"last:([1-9]\d*)")
 
 
 def _checked(method: str) -> str:
-    if method == "auto" or (method in METHODS and method != "last:K") or _LAST.fullmatch(method):
+    if method in ("auto", "none") or (method in METHODS and method != "last:K") or _LAST.fullmatch(method):
         return method
     raise ValueError(f"must be auto, {', '.join(METHODS)} (such as last:2)")
 
@@ -32,8 +32,9 @@ class TransferSection(Frozen):
     """Where the first weights come from, and which of them learn.
 
     `source` is a run, a file or a folder of weights, or the name of published ones (`resnet50:pretrained`); empty for a
-    network that begins anew. `method` is one of `METHODS`; `auto` decides by the amount of data. `sha256` is that of
-    the weights, so that a rerun begins from the same ones (empty until they are read for the first time).
+    network that begins anew. `method` is one of `METHODS`; `auto` decides by the amount of data, and becomes `none`
+    where there is no source. `sha256` is that of the weights, so that a rerun begins from the same ones (empty until
+    they are read for the first time).
 
     >>> TransferSection(source="runs/cifar", method="last:2").last
     2

@@ -1,7 +1,7 @@
 """What turns the last feature maps of a network into scores: the same choice for every network of images.
 
     linear   scores = W mean(maps) + b             a mean over all pixels, then one dense layer
-    conv     scores = mean(W * maps + b)           a 1x1 convolution, then the mean: fully convolutional
+    conv     scores = W * mean(maps) + b           a 1x1 convolution: fully convolutional
     mlp      scores = W2 act(W1 mean(maps) + b1) + b2
     cosine   scores = s cos(w_k, mean(maps))       directions only; s is learned
 
@@ -97,12 +97,13 @@ def pooled_scores(head: nn.Module, maps: Tensor, dropout: nn.Module | None = Non
     Args:
         head: of `make_head`.
         maps: (N, C, h, w).
-        dropout: acts on the pooled features; in front of a convolution, on those of each place.
+        dropout: acts on the pooled features.
     """
-    if isinstance(head, nn.Conv2d):
-        dense: Tensor = head(maps if dropout is None else dropout(maps))
-        return dense.mean((2, 3))  # (N, K, h, w) -> (N, K)
     features = maps.mean((2, 3))  # (N, C, h, w) -> (N, C)
+    if isinstance(head, nn.Conv2d):  # once on the mean, not at each place: the same scores, and far fewer operations
+        features = features[:, :, None, None]
+        convolved: Tensor = head(features if dropout is None else dropout(features))
+        return convolved.flatten(1)  # (N, K, 1, 1) -> (N, K)
     scores: Tensor = head(features if dropout is None else dropout(features))
     return scores
 

@@ -61,7 +61,10 @@ def choose_method(plan: Choosing, prepared: Prepared) -> None:
     Raises:
         RecipeInvalid: features were asked for together with something that only training has.
     """
-    if not plan.recipe.transfer.is_on:
+    is_on, method = plan.recipe.transfer.is_on, plan.recipe.transfer.method
+    if not is_on or method == "none":  # none stands in the recipe of a run without a source, which may be given one now
+        plan.recipe = plan.recipe.with_values({"transfer.method": "auto" if is_on else "none"})
+    if not is_on:
         return
     plan.choose("initialization", "as_built", "the first weights are those of the source")
     count, outputs = len(prepared.stores.train), len(prepared.classes)

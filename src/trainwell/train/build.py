@@ -30,7 +30,7 @@ from trainwell.train.source import Source
 from trainwell.train.starting import start_weights
 
 EVALUATION_BATCH = 256
-UNFROZEN = ("auto", "full")  # methods that let everything learn; auto stands where nothing is transferred
+UNFROZEN = ("auto", "none", "full")  # methods that let everything learn
 
 
 @dataclass
