@@ -353,3 +353,18 @@ def test_in_a_few_seconds_the_data_are_not_asked_about_changes(
     done, choices = decide(prepared(images(40, 20, 20, 3)), {"length.minutes": LEAST_MINUTES_TO_ASK / 2})
     assert done.augmentation == ()
     assert choices["augmentation"].reason == "no time to ask the data which changes keep labels"
+
+
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize(
+    ("model", "optimizer"), [("cifar_resnet:depth=8", "sgd"), ("cifar_resnet:depth=8,norm=none", "adamw")]
+)
+def test_convolutions_with_batch_norm_are_trained_with_momentum(
+    prepared: Prepare, images: Images, model: str, optimizer: str
+) -> None:
+    done, choices = auto(
+        Recipe().with_values({"machine.device": "cpu", "model": model}), prepared(images(40, 20, 20, 3)), lambda: 0.0
+    )
+    assert done.optimizer != "auto"
+    assert done.optimizer.name == optimizer
+    assert ("convolutions with batch norm" in {c.field: c.reason for c in choices}["optimizer"]) == (optimizer == "sgd")

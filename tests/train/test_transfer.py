@@ -258,6 +258,8 @@ def test_a_network_that_was_handed_over_takes_weights_of_its_run(tmp_path: Path)
     first = tw.fit(LOW, model=Own(), out=tmp_path / "first", **words)
     second = tw.fit(HIGH, model=Own(), from_=first, transfer="head", out=tmp_path / "second", **words)
     assert changed(tensors(first), tensors(second)) == {"4.weight", "4.bias"}
+    assert second.model is not None
+    assert all(weight.requires_grad for weight in second.model.parameters())
     with pytest.raises(ModelInvalid, match="name it with --model"):
         tw.fit(HIGH, from_=first, out=tmp_path / "third", **words)
 

@@ -108,17 +108,23 @@ class Execution:
         self.loop.on_pause = self._pause
         if self._is_resumed:
             self.reporter.say(self._where())
-        if self.job.recipe.transfer.is_solved:
-            self._solve(is_stopped)
-        else:
-            self._train()
-        return self._finish()
+        try:
+            if self.job.recipe.transfer.is_solved:
+                self._solve(is_stopped)
+            else:
+                self._train()
+            return self._finish()
+        finally:
+            if self.job.freezing is not None:  # the network may be the user's own
+                self.job.freezing.release()
 
     def _where(self) -> str:
         """Say from where a run goes on."""
         done, total = self.loop.progress, self.job.total_steps
         if not self.loop.is_finished:
             return f"going on  at step {done.step} of {total}, epoch {done.epoch + 1} of {done.epochs}"
+        if self.job.recipe.transfer.is_solved:
+            return "nothing is left to do: the head is solved for; what was held out is measured again"
         ended = f"stopped early after epoch {done.epoch}" if done.is_stopped_early else f"all {total} steps are done"
         return (
             f"nothing is left to do: {ended}; what was held out is measured again, and"

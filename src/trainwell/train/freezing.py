@@ -83,6 +83,11 @@ class Freezing:
         for module in self._frozen:
             module.training = False
 
+    def release(self) -> None:
+        """Give every parameter back to whoever goes on with the network, as it was before it was frozen."""
+        for name, parameter in self._model.named_parameters():
+            parameter.requires_grad_(name in self._wanted)
+
     def before_step(self, state: State) -> None:
         """Thaw what learns from this step on."""
         learning = self.learning(state.step)
