@@ -22,9 +22,10 @@ from trainwell.core.recipe import Recipe
 from trainwell.data.automatic import choose_budget
 from trainwell.data.prepare import DataSpec, find
 from trainwell.data.samples import infer_source
-from trainwell.errors import DataInvalid, Interrupted, OptionInvalid, TrainwellError, did_you_mean
+from trainwell.errors import DataInvalid, Interrupted, OptionInvalid, TrainwellError, UserError, did_you_mean
 from trainwell.evaluation import Evaluated, Part, evaluate_samples
 from trainwell.recipes.auto import auto
+from trainwell.recipes.transferring import reopened
 from trainwell.report import write_report as write_page
 from trainwell.terminal import showing
 from trainwell.train.events import ACTS, SETTABLE, read_events, request
@@ -109,13 +110,14 @@ def fit(
     try:
         with showing(reporter) as shown:
             if beside is not None:
-                _take_over(folder, beside, is_same=full == start, reporter=shown)
+                begins_alike = full.transfer.sha256 == start.transfer.sha256 != ""
+                _take_over(folder, beside, is_same=full == start, begins_alike=begins_alike, reporter=shown)
             folder.write_text(folder.recipe, full.to_yaml())
             return _with_report(execute(folder, full, given, decide=auto, reporter=shown), shown)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped: go on with `trainwell resume {path}`") from None
-    except Exception:
-        if not folder.record.exists():
+    except Exception as error:
+        if not folder.record.exists() or (isinstance(error, UserError) and not folder.has_checkpoint):
             folder.discard()
         raise
 
@@ -288,7 +290,8 @@ def _asked(
     said = _values(words, given_model)
     data, source_values = _source(source, has_recipe=has_recipe)
     files = {"files": {**start.files, **{str(path): "" for path in with_files}}} if with_files else {}
-    full = start.with_values({**source_values, **said, **files, **values})
+    wanted = {**said, **values}
+    full = reopened(start, wanted).with_values({**source_values, **said, **files, **values})
     return _with_own_files(full), Given(data, given_model)
 
 
@@ -301,10 +304,13 @@ def _starting_recipe(recipe: Recipe | str | Path | None) -> tuple[Recipe, Path |
     return Recipe.from_file(path), path.parent
 
 
-def _take_over(folder: RunFolder, beside: Path, *, is_same: bool, reporter: Reporter) -> None:
-    """Take the user's own files of the run that a recipe belongs to, and what people did to it."""
+def _take_over(folder: RunFolder, beside: Path, *, is_same: bool, begins_alike: bool, reporter: Reporter) -> None:
+    """Take the user's own files of the run that a recipe belongs to, what it began from, and what people did to it."""
     if (beside / "code").is_dir():
         shutil.copytree(beside / "code", folder.code)
+    kept = RunFolder(beside).source
+    if begins_alike and kept.is_file():
+        shutil.copyfile(kept, folder.source)
     events = beside / "events.jsonl"
     if not events.is_file() or not any(event.kind in ACTS for event in read_events(events)):
         return
@@ -345,8 +351,13 @@ def _with_source(words: Mapping[str, Any]) -> dict[str, Any]:
         found |= {"model": model.removesuffix(PRETRAINED), "from_": model}
     elif isinstance(start, Run):
         found["from_"] = str(start.path.absolute())
-    elif start is not None and Path(start).exists():
-        found["from_"] = str(Path(start).absolute())
+    elif start is not None and not isinstance(start, str | Path):
+        raise OptionInvalid(
+            f"from_ is a run, the path of one or of a file of weights, or a published name, got {type(start).__name__};"
+            " a network whose weights are to go on learning is given as model="
+        )
+    elif start is not None and Path(start).expanduser().exists():
+        found["from_"] = str(Path(start).expanduser().absolute())
     elif start is not None:
         found["from_"] = str(start)
     return found

@@ -52,7 +52,9 @@ def opening(report: StartReport) -> Iterator[str]:
 
 def _transfer(recipe: Recipe) -> str:
     asked = recipe.transfer
-    return f"{asked.method}: {METHODS['last:K' if asked.last else asked.method]}"
+    if asked.last:
+        return f"{asked.method}: {METHODS['last:K'].replace('K', str(asked.last))}"
+    return f"{asked.method}: {METHODS[asked.method]}"
 
 
 def _reasons(count: int) -> str:

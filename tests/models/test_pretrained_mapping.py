@@ -44,7 +44,7 @@ def test_a_fresh_head_stays_as_it_is_even_where_shapes_agree() -> None:
     assert torch.equal(network.fc.weight, before)
     assert loaded.fresh == ("fc.weight", "fc.bias")
     assert torch.equal(network.conv1.weight, source.conv1.weight)
-    assert loaded.summary.endswith("the head fc is new: 10 -> 10 classes")
+    assert loaded.summary.endswith("the head fc is new: 10 -> 10 outputs")
 
 
 @pytest.mark.parametrize("head", ["linear", "conv", "mlp", "cosine"])
@@ -52,7 +52,7 @@ def test_any_head_may_be_new(head: str) -> None:
     network = small(4, head=head)
     loaded = load_into(network, small(10).state_dict(), head="fresh", name="it")
     assert all(name.startswith("fc.") for name in loaded.fresh)
-    assert "10 -> 4 classes" in loaded.summary
+    assert "10 -> 4 outputs" in loaded.summary
 
 
 def test_precision_gradients_and_frozen_weights_stay_the_networks_own() -> None:
@@ -83,7 +83,7 @@ def refused(network: nn.Module, stored: dict[str, Tensor], words: str, head: str
 
 def test_another_number_of_classes_is_refused_unless_the_head_is_new() -> None:
     refused(small(5), small(10).state_dict(), "the head fc gives 10 scores in it and 5 here: .*head='fresh'")
-    assert "10 -> 5 classes" in load_into(small(5), small(10).state_dict(), head="fresh", name="it").summary
+    assert "10 -> 5 outputs" in load_into(small(5), small(10).state_dict(), head="fresh", name="it").summary
 
 
 def test_a_head_of_another_kind_is_refused_where_it_is_to_be_kept() -> None:
@@ -125,7 +125,7 @@ def test_a_wrong_depth_is_answered_with_the_right_one() -> None:
 
 def test_whole_numbers_are_no_weights() -> None:
     stored = copied(small()) | {"conv1.weight": torch.ones(16, 3, 3, 3, dtype=torch.int8)}
-    refused(small(), stored, "1 tensors have another shape|conv1")
+    refused(small(), stored, "1 tensor has another form|conv1")
 
 
 def test_a_layer_of_the_preprocessing_in_front_stays_as_it_is() -> None:

@@ -150,4 +150,4 @@ def test_weights_that_timm_publishes_come_with_their_preprocessing(timm: Timm) -
     assert found.model is not None
     network = build(str(found.model))
     loaded = load_into(network, found.tensors, head="fresh", name=found.name)
-    assert loaded.summary == "2 of 4 tensors loaded from timm:resnet18.a1_in1k; the head fc is new: 1000 -> 5 classes"
+    assert loaded.summary == "2 of 4 tensors loaded from timm:resnet18.a1_in1k; the head fc is new: 1000 -> 5 outputs"

@@ -62,6 +62,14 @@ def test_probes_on_or_off_give_the_same_weights(train: Train) -> None:
     assert {"gradient/norm", "update/ratio", "activation/mean"} <= names
 
 
+def test_a_resume_that_is_refused_changes_nothing(train: Train) -> None:
+    run = train("run")
+    before = (run.path / "record.jsonl").read_bytes()
+    with pytest.raises(RunInvalid, match="done 4 epochs already"):
+        tw.resume(run.path, epochs=2, reporter=Silence())
+    assert (run.path / "record.jsonl").read_bytes() == before
+
+
 def test_going_further_continues_the_epochs(train: Train) -> None:
     run = train("run", set={"regularization.patience": None})
     longer = tw.resume(run.path, epochs=6, reporter=Silence())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -16,8 +17,19 @@ from torch import Tensor, nn
 import trainwell as tw
 from trainwell.core.recipe import decided
 from trainwell.core.shelves import losses
-from trainwell.errors import ModelInvalid, NameUnknown, OptionInvalid, RecipeInvalid, RunDamaged, RunInvalid, UserError
+from trainwell.errors import (
+    DataInvalid,
+    Interrupted,
+    ModelInvalid,
+    NameUnknown,
+    OptionInvalid,
+    RecipeInvalid,
+    RunDamaged,
+    RunInvalid,
+    UserError,
+)
 from trainwell.models.pretrained import head_of
+from trainwell.train import features
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
@@ -159,24 +171,31 @@ def test_the_solved_head_is_logistic_regression_on_the_features(fit: Fit) -> Non
 
 
 def test_features_are_what_the_network_gives_its_head(fit: Fit, source: Run) -> None:
+    """A forward pass by hand, through the convolutions of the run's own classifier in float64."""
     run = fit("run", transfer="features")
-    assert run.model is not None
-    seen: list[Tensor] = []
-    with run.model.fc.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])):
-        classifier = tw.load(run.path)
     held = load_file(run.path / "codes.safetensors")
-    assert held["train/codes"].shape == (len(held["train/targets"]), 16)
-    assert classifier.predict(HIGH[0][:3]).probabilities.shape == (3, 5)
+    network, pixels = run.model, torch.from_numpy(HIGH[0])[:, None].double()
+    assert network is not None
+    centre, scale = (tensors(run)[f"preprocessing/{name}"] for name in ("centre", "scale"))
+    with torch.no_grad():
+        network = network.double().eval()
+        maps = network.maps((pixels - centre) * scale)
+    codes = maps.mean((2, 3)).float()
+    for split in ("train", "val", "test"):
+        distances = torch.cdist(held[f"{split}/codes"], codes, compute_mode="donot_use_mm_for_euclid_dist")
+        assert distances.amin(1).max() < 1e-4
+    assert sum(len(held[f"{split}/codes"]) for split in ("train", "val", "test")) == len(codes)
 
 
 def test_a_solved_run_goes_no_further_and_is_as_it_was(fit: Fit) -> None:
     run = fit("run", transfer="features")
-    before = tensors(run)
+    before, record = tensors(run), (run.path / "record.jsonl").read_bytes()
     again = tw.resume(run.path, data=HIGH, reporter=Silence())
     assert again.test == run.test
     assert changed(before, tensors(again)) == set()
     with pytest.raises(RunInvalid, match="--transfer full"):
         tw.resume(run.path, epochs=5, data=HIGH, reporter=Silence())
+    assert (run.path / "record.jsonl").read_bytes() == record
 
 
 class Fail:
@@ -219,9 +238,27 @@ def test_a_rerun_begins_from_the_same_weights_or_not_at_all(fit: Fit, source: Ru
     other = tw.fit(LOW, model=NET, epochs=1, augmentation=[], out=tmp_path / "other", set=SETTINGS, reporter=Silence())
     shutil.rmtree(tmp_path / "copy")
     shutil.copytree(other.path, tmp_path / "copy")
+    third = tw.fit(
+        HIGH, recipe=run.path, out=tmp_path / "third", reporter=Silence()
+    )  # from the copy that the run keeps
+    assert changed(tensors(run), tensors(third)) == set()
+    recipe = tw.Recipe.from_file(run.path / "recipe.yaml")
     with pytest.raises(RunInvalid, match="SHA-256"):
-        tw.fit(HIGH, recipe=run.path, out=tmp_path / "third", reporter=Silence())
-    assert not (tmp_path / "third").exists()
+        tw.fit(HIGH, recipe=recipe, out=tmp_path / "fourth", reporter=Silence())
+    assert not (tmp_path / "fourth").exists()
+    moved = tw.fit(HIGH, recipe=run.path, from_=other, out=tmp_path / "fifth", reporter=Silence())
+    weights = {name: tensor for name, tensor in tensors(other).items() if name.startswith("model/")}
+    assert changed(weights, tensors(moved)) == HEAD
+
+
+def test_a_recipe_of_another_method_leaves_open_what_belonged_to_that(fit: Fit, source: Run, tmp_path: Path) -> None:
+    solved, trained = fit("solved", transfer="features"), fit("trained", transfer="full", epochs=1)
+    words: dict[str, Any] = {"out": tmp_path / "again", "reporter": Silence()}
+    again = tw.fit(HIGH, recipe=solved.path, transfer="full", epochs=1, augmentation=[], **words)
+    assert again.recipe.optimizer == trained.recipe.optimizer
+    assert again.recipe.schedule == trained.recipe.schedule
+    words["out"] = tmp_path / "back"
+    assert changed(tensors(solved), tensors(tw.fit(HIGH, recipe=trained.path, transfer="features", **words))) == set()
 
 
 def test_a_layer_of_the_preprocessing_comes_over_with_its_statistics(tmp_path: Path) -> None:
@@ -260,7 +297,7 @@ def test_a_network_that_was_handed_over_takes_weights_of_its_run(tmp_path: Path)
     assert changed(tensors(first), tensors(second)) == {"4.weight", "4.bias"}
     assert second.model is not None
     assert all(weight.requires_grad for weight in second.model.parameters())
-    with pytest.raises(ModelInvalid, match="name it with --model"):
+    with pytest.raises(ModelInvalid, match=r"model=Net\(\)"):
         tw.fit(HIGH, from_=first, out=tmp_path / "third", **words)
 
 
@@ -351,6 +388,152 @@ def test_a_method_without_a_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeInvalid, match="--from"):
         tw.fit(HIGH, transfer="head", out=tmp_path / "run", reporter=Silence())
     assert not (tmp_path / "run").exists()
+
+
+class Squared(nn.Module):
+    """A network that does something to its scores behind its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (N, K)."""
+        return self.fc(x.flatten(1)).square()
+
+
+class Unused(nn.Module):
+    """A network whose last matrix is never read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.spare = nn.Linear(64, 5), nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (N, K)."""
+        return self.fc(input=x.flatten(1))
+
+
+@pytest.mark.parametrize(("network", "said"), [(Squared, "does more to its scores"), (Unused, "called 0 times")])
+def test_a_head_that_is_not_the_last_thing_cannot_be_solved_for(
+    tmp_path: Path, network: type[nn.Module], said: str
+) -> None:
+    words: dict[str, Any] = {"set": SETTINGS, "reporter": Silence()}
+    first = tw.fit(LOW, model=network(), epochs=1, augmentation=[], out=tmp_path / "first", **words)
+    with pytest.raises(ModelInvalid, match=said):
+        tw.fit(HIGH, model=network(), from_=first, transfer="features", out=tmp_path / "run", **words)
+    assert not (tmp_path / "run").exists()
+    full = tw.fit(
+        HIGH, model=network(), from_=first, transfer="full", epochs=1, augmentation=[], out=tmp_path / "full", **words
+    )
+    assert full.test is not None
+
+
+def test_blocks_are_counted_behind_a_layer_of_the_preprocessing(tmp_path: Path) -> None:
+    words: dict[str, Any] = {"augmentation": [], "epochs": 1, "set": SETTINGS, "reporter": Silence()}
+    first = tw.fit(LOW, model=NET, preprocessing="batch_norm", out=tmp_path / "first", **words)
+    second = tw.fit(HIGH, from_=first, transfer="last:1", out=tmp_path / "second", **words)
+    moved = {name.removeprefix("1.") for name in changed(tensors(first), tensors(second))}
+    assert moved == {"fc", "layer3"}
+
+
+def test_a_solved_run_may_be_stopped_and_resumed(fit: Fit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = fit("whole", transfer="features")
+    monkeypatch.setattr(features, "solve_head", lambda *args, **words: None)  # as if somebody had pressed Ctrl-C
+    with pytest.raises(Interrupted, match="trainwell resume"):
+        fit("cut", transfer="features")
+    monkeypatch.undo()
+    cut = tw.resume(tmp_path / "cut", data=HIGH, reporter=Silence())
+    assert changed(tensors(whole), tensors(cut)) == set()
+    again = tw.fit(HIGH, recipe=whole.path, out=tmp_path / "again", reporter=Silence())
+    assert (again.path / "record.jsonl").read_bytes() == (whole.path / "record.jsonl").read_bytes()
+
+
+def test_labels_are_solved_for_too_and_class_weights_count(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 6)).astype(np.float32)
+    y = (x[:, :3] + 0.5 * rng.normal(size=(150, 3)) > 0).astype(np.int64)
+    words: dict[str, Any] = {"set": SETTINGS, "reporter": Silence()}
+    first = tw.fit((x, y), task="labels", model="mlp:hidden=[5]", epochs=3, out=tmp_path / "first", **words)
+    run = tw.fit((x, y), task="labels", from_=first, transfer="features", out=tmp_path / "run", **words)
+    assert run.test is not None
+    assert first.test is not None
+    assert run.test.loss < first.test.loss
+    rare = (digits(range(5, 10))[0][:100], np.repeat(NAMES[5:7], [90, 10]))
+    source = tw.fit(LOW, model=NET, augmentation=[], epochs=1, out=tmp_path / "net", **words)
+    balanced, plain = (
+        tw.fit(
+            rare,
+            from_=source,
+            transfer="features",
+            out=tmp_path / kind,
+            reporter=Silence(),
+            set={**SETTINGS, "regularization.class_weights": kind},
+        )
+        for kind in ("balanced", "none")
+    )
+    answers = [tw.load(run.path).predict(rare[0]).probabilities.mean(0) for run in (balanced, plain)]
+    assert np.abs(answers[0] - 0.5).max() < np.abs(answers[1] - 0.5).max()
+
+
+@pytest.mark.parametrize("kind", ["ema_decay=0.9", "swa_start=0.5", "patience=1"])
+def test_what_is_frozen_stays_in_averages_too(fit: Fit, source: Run, kind: str) -> None:
+    name, value = kind.split("=")
+    run = fit("run", transfer="head", epochs=2, set={f"regularization.{name}": float(value) if "." in value else 1})
+    assert changed(tensors(source), tensors(run)) == HEAD
+
+
+def test_columns_in_another_order_are_refused(tmp_path: Path) -> None:
+    rows = ["a,b,label", *(f"{n},{-n},{'xy'[n > 0]}" for n in range(-20, 20))]
+    (tmp_path / "one.csv").write_text("\n".join(rows))
+    swapped = ["b,a,label", *(f"{-n},{n},{'xy'[n > 0]}" for n in range(-20, 20))]
+    (tmp_path / "two.csv").write_text("\n".join(swapped))
+    words: dict[str, Any] = {"epochs": 1, "set": SETTINGS, "reporter": Silence()}
+    first = tw.fit(str(tmp_path / "one.csv"), model="mlp:hidden=[4]", out=tmp_path / "first", **words)
+    with pytest.raises(DataInvalid, match="a, b"):
+        tw.fit(str(tmp_path / "two.csv"), from_=first, transfer="head", out=tmp_path / "second", **words)
+
+
+def test_the_copy_of_a_source_is_checked(fit: Fit) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        fit("cut", transfer="head", epochs=2, hooks=[Fail(1)], set={"machine.checkpoint_seconds": 1000})
+    run = fit("whole", transfer="head", epochs=1).path.with_name("cut")
+    held = load_file(run / "source.safetensors")
+    with safe_open(run / "source.safetensors", "pt") as file:
+        metadata = file.metadata()
+    name = next(iter(held))
+    save_file({**held, name: held[name] + 1}, run / "source.safetensors", metadata)
+    with pytest.raises(RunDamaged, match="altered"):
+        tw.resume(run, data=HIGH, reporter=Silence())
+
+
+def test_hooks_and_features_do_not_go_together(fit: Fit) -> None:
+    with pytest.raises(OptionInvalid, match="hooks act in steps"):
+        fit("run", transfer="features", hooks=[Fail(0)])
+
+
+@pytest.mark.parametrize("set", [{"regularization.clip_norm": 1.0}, {"batch.accumulate": 2}, {"rates.per_depth": 0.5}])
+def test_auto_trains_where_something_asks_for_training(fit: Fit, set: dict[str, Any]) -> None:
+    assert fit("run", epochs=1, set=set).recipe.transfer.method == "head"
+    with pytest.raises(RecipeInvalid, match="takes no steps"):
+        fit("other", transfer="features", set=set)
+
+
+def test_a_head_without_biases_and_with_a_factor_behind_it_is_solved_for(tmp_path: Path) -> None:
+    """The whitened network: its scores are the outputs of a dense layer without biases, times a constant."""
+    large = np.repeat(np.repeat(LOW[0], 3, 1), 3, 2)[..., None].repeat(3, 3)
+    words: dict[str, Any] = {"set": SETTINGS, "reporter": Silence()}
+    first = tw.fit(
+        (large, LOW[1]), model="whitened:width=8", epochs=1, augmentation=[], out=tmp_path / "first", **words
+    )
+    other = np.repeat(np.repeat(HIGH[0], 3, 1), 3, 2)[..., None].repeat(3, 3)
+    run = tw.fit((other, HIGH[1]), from_=first, transfer="features", out=tmp_path / "run", **words)
+    values = {(reading.name, reading.step): reading.value for reading in run.readings}
+    place = min(
+        (step for name, step in values if name == "path/choice_loss"), key=lambda s: values["path/choice_loss", s]
+    )
+    assert run.val is not None
+    assert run.val.score == pytest.approx(values["path/val_score", place])
 
 
 def test_a_head_of_several_layers_cannot_be_solved_for(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ FRONT, BEHIND = "0.", "1."  # where a layer of the preprocessing stands in front
 LAYER = "layer/"  # what the statistics of that layer are called beside those of the preprocessing itself
 
 
-def from_run(path: Path) -> tuple[Pretrained, dict[str, str], str | None]:
+def from_run(path: Path) -> tuple[Pretrained, dict[str, str], str | None, tuple[str, ...]]:
     """Return the weights of a run, the user's own files that its network needs, and how it brought images to size.
 
     Args:
@@ -21,7 +21,8 @@ def from_run(path: Path) -> tuple[Pretrained, dict[str, str], str | None]:
 
     Returns:
         The weights, named as the bare network names them; what a layer of the preprocessing holds stands among
-        `preprocessing_state` as `layer/NAME`. Then path -> SHA-256 of the files, and crop, pad, stretch or None.
+        `preprocessing_state` as `layer/NAME`. Then path -> SHA-256 of the files, and crop, pad, stretch or None, and
+        the names of the features of a table.
 
     Raises:
         RunInvalid: there is no run or classifier, or the run has none yet.
@@ -48,7 +49,7 @@ def from_run(path: Path) -> tuple[Pretrained, dict[str, str], str | None]:
         classes=contract.classes if contract.task == "classes" else (),
     )
     files = {str((folder / CODE / name).absolute()): digest for name, digest in contract.files.items()}
-    return weights, files, form.policy if form is not None else None
+    return weights, files, form.policy if form is not None else None, contract.columns
 
 
 def _located(contract: Contract, folder: Path) -> Choice | None:

@@ -13,8 +13,8 @@ from pydantic import AfterValidator
 from trainwell.core.sections import Frozen
 
 METHODS = {
-    "features": "everything but the head stays as it is; each image goes through once, then the head is solved for",
-    "head": "everything but the head stays as it is; the head is trained on augmented images",
+    "features": "everything but the head stays as it is; each sample goes through once, then the head is solved for",
+    "head": "everything but the head stays as it is; the head is trained step by step",
     "last:K": "the head and the last K blocks are trained",
     "full": "everything is trained",
     "gradual": "first the head alone, then one block after another thaws, all by the middle of the run",

@@ -25,6 +25,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 STRENGTHS = tuple(float(10**power) for power in np.linspace(1, -5, 19))  # three a decade
 MOST_ITERATIONS = 500
+STILL = 1e-4  # of the median deviation, below which a feature counts as one that never changes
 TOLERANCE = 1e-6  # of the largest component of the gradient, where the loss is in nats and features have deviation 1
 
 
@@ -59,6 +60,7 @@ def linear_path(
     *,
     strengths: Sequence[float] = STRENGTHS,
     weight: Tensor | None = None,
+    has_bias: bool = True,
 ) -> Iterator[Linear]:
     """Yield the linear layer at each strength of the penalty, in the order given, strong ones first at best.
 
@@ -69,6 +71,7 @@ def linear_path(
         num_outputs: K.
         strengths: of the penalty, each above 0.
         weight: (N,) how much each sample counts; None for all alike.
+        has_bias: whether the layer has biases; without them features are scaled only, not centred, and b is zero.
 
     Raises:
         DataInvalid: no samples, or features that are NaN or Inf.
@@ -79,19 +82,20 @@ def linear_path(
     [0.599, 0.509, 0.394]
     """
     _check(codes)
-    scaled, centre, spread = _standardized(codes)
+    scaled, centre, spread = _standardized(codes, is_centred=has_bias)
     inner, basis = _reduced(scaled)
     share = torch.ones(len(codes), dtype=torch.float64) if weight is None else weight.double().cpu()
     share = share / share.sum()
     targets = targets.cpu()
     targets = targets.double() if targets.is_floating_point() else targets
     size = inner.shape[1]
-    values = np.zeros(num_outputs * (size + 1))
+    inputs = torch.cat([inner, torch.ones(len(inner), 1, dtype=torch.float64)], 1) if has_bias else inner
+    values = np.zeros(num_outputs * inputs.shape[1])
     for strength in strengths:
 
         def objective(flat: np.ndarray, strength: float = strength) -> tuple[float, np.ndarray]:
-            table = torch.from_numpy(flat).view(num_outputs, size + 1).requires_grad_()
-            losses = criterion(inner @ table[:, :size].T + table[:, size], targets)
+            table = torch.from_numpy(flat).view(num_outputs, -1).requires_grad_()
+            losses = criterion(inputs @ table.T, targets)
             whole = (losses * share).sum() + strength / 2 * table[:, :size].square().sum()
             (slope,) = torch.autograd.grad(whole, table)
             return float(whole.detach()), slope.numpy().ravel()
@@ -99,11 +103,11 @@ def linear_path(
         options = {"maxiter": MOST_ITERATIONS, "gtol": TOLERANCE, "ftol": 1e-12, "maxcor": 20}
         found = minimize(objective, values, jac=True, method="L-BFGS-B", options=options)
         values = found.x
-        table = torch.from_numpy(values.copy()).view(num_outputs, size + 1)
+        table = torch.from_numpy(values.copy()).view(num_outputs, -1)
         matrix = table[:, :size] @ basis.T / spread  # (K, r) -> (K, D), for features as they came
-        bias = table[:, size] - matrix @ centre
+        bias = table[:, size:].sum(1) - matrix @ centre
         with torch.no_grad():
-            loss = float((criterion(inner @ table[:, :size].T + table[:, size], targets) * share).sum())
+            loss = float((criterion(inputs @ table.T, targets) * share).sum())
         yield Linear(strength, matrix, bias, loss, int(found.nit))
 
 
@@ -117,13 +121,19 @@ def _check(codes: Tensor) -> None:
         )
 
 
-def _standardized(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features of mean 0 and deviation 1, and both; one that never changes becomes 0."""
+def _standardized(codes: Tensor, *, is_centred: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return features of mean 0 and deviation 1, and both.
+
+    One that never changes, or hardly beside the others, becomes 0: a head would answer to its noise with huge weights.
+    """
     codes = codes.detach().double().cpu()
     centre = codes.mean(0)
     spread = (codes - centre).square().mean(0).sqrt()
     is_still = codes.amax(0) == codes.amin(0)
+    if not bool(is_still.all()):
+        is_still |= spread < STILL * spread[~is_still].median()
     spread = torch.where(is_still, torch.inf, spread)
+    centre = centre if is_centred else torch.zeros_like(centre)
     return (codes - centre) / spread, centre, spread
 
 

@@ -59,14 +59,16 @@ def blocks(model: nn.Module) -> list[list[str]]:
 def _places(module: nn.Module, prefix: str, *, is_outer: bool = True) -> Iterator[str]:
     """Yield the names of the parameters that a module owns itself, and of its blocks.
 
-    A wrapper around a whole network is no block; a stage that has a single block is none either.
+    What is around a whole network is no block: a wrapper, or a `Sequential` of a layer of the preprocessing and the
+    network. A stage that has a single block is none either.
     """
     for name, _ in module.named_parameters(recurse=False):
         yield prefix + name
     children = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
-    is_wrapper = is_outer and len(children) == 1
+    with_maps = [child for _, child in children if any(parameter.ndim > 1 for parameter in child.parameters())]
+    is_wrapper = is_outer and len(with_maps) == 1
     for name, child in children:
-        if isinstance(child, CONTAINERS) or is_wrapper:
+        if isinstance(child, CONTAINERS) or (is_wrapper and child is with_maps[0]):
             yield from _places(child, f"{prefix}{name}.", is_outer=is_wrapper)
         else:
             yield prefix + name

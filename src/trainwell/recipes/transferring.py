@@ -1,5 +1,6 @@
 """What of a network learns where it begins from weights that were learned elsewhere, and how: by the amount of data."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from trainwell.core.recipe import Recipe, decided
@@ -30,15 +31,12 @@ UNUSED: dict[str, Any] = {
     "regularization.clip_norm": None,
     "length.minutes": None,
     "length.steps": None,
+    "batch.accumulate": 1,
+    "rates.per_depth": 1.0,
+    "rates.per_layer": {},
 }
-STEPPED = (
-    "optimizer",
-    "schedule",
-    "augmentation",
-    "length.epochs",
-    "length.minutes",
-    "length.steps",
-)  # who names one of these wants steps
+SOLVABLE_HEADS = ("linear", "conv")
+MOST_SCORES = 2_000_000  # samples times outputs, above which solving takes longer than training would
 
 
 class Choosing(Protocol):
@@ -59,6 +57,27 @@ class Choosing(Protocol):
         ...
 
 
+def reopened(start: Recipe, wanted: Mapping[str, Any]) -> Recipe:
+    """Return a recipe to begin from, with that left open again which belonged to another source or method.
+
+    Args:
+        start: a resolved recipe, or any.
+        wanted: what is asked for beside it, by dotted path.
+    """
+    source, method = wanted.get("transfer.source"), wanted.get("transfer.method")
+    open_again: dict[str, Any] = {}
+    if source is not None and source != start.transfer.source:
+        open_again["transfer.sha256"] = ""
+    if method is not None and (method == "features") != start.transfer.is_solved:
+        plain = Recipe().to_plain()
+        for field in (*UNUSED, "loss"):
+            value: Any = plain
+            for part in field.split("."):
+                value = value[part]
+            open_again[field] = value
+    return start.with_values(open_again) if open_again and start != Recipe() else start
+
+
 def choose_method(plan: Choosing, prepared: Prepared) -> None:
     """Choose what learns, and fill in what solving for a head has no use for.
 
@@ -74,11 +93,17 @@ def choose_method(plan: Choosing, prepared: Prepared) -> None:
     count, outputs = len(prepared.stores.train), len(prepared.classes)
     each = count / outputs
     what = f"{each:.0f} training samples a {prepared.task.output}"
-    trains = [field for field in STEPPED if _is_asked(plan, field)]
+    trains = [
+        field for field in UNUSED if _is_asked(plan, field) or (field == "length.epochs" and not plan.is_open(field))
+    ]
+    head = decided(plan.recipe.model).options.get("head", "linear")
     if each >= LEAST_FOR_FULL:
         plan.choose("transfer.method", "full", f"{what}: enough for all weights to learn more")
     elif trains:
         plan.choose("transfer.method", "head", f"{what} are few, and {', '.join(trains)} asks for training")
+    elif head not in SOLVABLE_HEADS or count * outputs > MOST_SCORES:
+        why = f"a {head} head" if head not in SOLVABLE_HEADS else f"one for {outputs:,} classes and {count:,} samples"
+        plan.choose("transfer.method", "head", f"{what} are few, and {why} is trained, not solved for")
     else:
         plan.choose("transfer.method", "features", f"{what} are few: a head on frozen features cannot forget")
     if plan.recipe.transfer.is_solved:
@@ -92,7 +117,7 @@ def _is_asked(plan: Choosing, field: str) -> bool:
     given: Any = plan.recipe.to_plain()
     for part in field.split("."):
         given = given[part]
-    name = given.get("name") if isinstance(given, dict) else given
+    name = given["name"] if isinstance(given, dict) and "name" in given else given
     return bool(name != UNUSED[field])
 
 

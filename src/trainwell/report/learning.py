@@ -12,6 +12,7 @@ from trainwell.pictures.series import Series, window_of
 from trainwell.pictures.strengths import strength_curves
 from trainwell.report.embed import Chart, chart
 from trainwell.report.evidence import Evidence
+from trainwell.report.headline import noun_of
 from trainwell.report.layers import MEASURED
 from trainwell.report.numbers import counted, percent
 
@@ -76,8 +77,8 @@ def _along_the_path(evidence: Evidence) -> Learning | None:
         alt=f"Loss along the path of penalties: least at {strengths[chosen]:.2g}, {choice[chosen]:.3g} {unit}.",
     )
     lead = (
-        "Nothing was trained step by step: every image went through the frozen network once, and the head was solved"
-        " for on what came out, at each strength of the penalty on its weights."
+        f"Nothing was trained step by step: every {noun_of(evidence)} went through the frozen network once, and the"
+        " head was solved for on what came out, at each strength of the penalty on its weights."
     )
     return Learning(lead=lead, main=(main,), others=(), left_out="")
 

@@ -55,7 +55,7 @@ def execute(
         job, prepared = ready(
             folder, recipe, given, decide=decide, reporter=reporter, begun=begun, is_stopped=is_stopped, files=files
         )
-        return Execution(folder, job, prepared, reporter, begun, files).run(epochs, is_stopped)
+        return Execution(folder, job, prepared, reporter, begun, files, epochs).run(is_stopped)
 
 
 def find_rate(folder: RunFolder, recipe: Recipe, given: Given, *, decide: Decide, reporter: Reporter) -> FoundRate:
@@ -116,7 +116,7 @@ def ready(
     """
     choices: list[AutoChoice] = []
     source = open_source(recipe, folder, reporter)
-    recipe = _settle(folder, recipe, choices, source, data=given.data)
+    recipe = _settle(folder, recipe, choices, source, given.data, reporter)
     files.enter_context(process_settings(recipe))
     prepared = _prepare(folder, recipe, given.data, reporter, is_stopped)
     chosen = choose_memory(recipe) if prepared.kind == "images" else None
@@ -127,6 +127,11 @@ def ready(
         recipe = _choose_data(recipe, prepared, choices)
         recipe, members = decide(recipe, prepared, lambda: time.perf_counter() - begun)
         choices += members
+    if recipe.transfer.is_solved and given.hooks:
+        raise OptionInvalid(
+            "hooks act in steps, and transfer.method: features solves for the head without any: leave hooks out, or say"
+            ' transfer="head", last:K, full or gradual'
+        )
     fitted = fit_preprocessing(recipe, prepared, source)
     if not is_resolved:
         for note in fitted.notes:
@@ -154,11 +159,21 @@ def _counts(model: nn.Module) -> tuple[int, int]:
 
 
 def _settle(
-    folder: RunFolder, recipe: Recipe, choices: list[AutoChoice], source: Source | None, *, data: object
+    folder: RunFolder,
+    recipe: Recipe,
+    choices: list[AutoChoice],
+    source: Source | None,
+    data: object,
+    reporter: Reporter,
 ) -> Recipe:
     """Take over what a source of weights says, load the user's own files, complete options, choose the device."""
     if source is not None and not folder.machine.exists():
         recipe = settle_source(recipe, source, choices, data=data)
+        if source.resize not in (None, recipe.data.resize):
+            reporter.say(
+                f"images are brought to size by {recipe.data.resize}, and {source.weights.name} saw images that"
+                f" were brought to it by {source.resize}: --set data.resize={source.resize} does likewise"
+            )
     networks = () if recipe.model == "auto" else (recipe.model.name.rpartition(":")[0],)
     files = settle_files(recipe.files, folder.code, networks=networks)
     recipe = recipe.model_copy(update={"files": files}).validate_shelves()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from trainwell.train.build import Job
 from trainwell.train.checkpoint import load_newest, save
 from trainwell.train.evaluate import Evaluation, evaluate
 from trainwell.train.events import Event, Events
-from trainwell.train.features import collect_codes, path_measures, put_head, readings, solve
+from trainwell.train.features import path_measures, readings, solve, words_of
 from trainwell.train.folder import RunFolder
 from trainwell.train.guard import explain, message
 from trainwell.train.keep import keep_predictions, keep_samples, remove_predictions
@@ -67,14 +66,24 @@ class Execution:
     """The training of one built job in its folder."""
 
     def __init__(
-        self, folder: RunFolder, job: Job, prepared: Prepared, reporter: Reporter, begun: float, files: ExitStack
+        self,
+        folder: RunFolder,
+        job: Job,
+        prepared: Prepared,
+        reporter: Reporter,
+        begun: float,
+        files: ExitStack,
+        epochs: int | None = None,
     ) -> None:
         self.folder, self.job, self.prepared, self.begun = folder, job, prepared, begun
         self.reporter = reporter
         if not folder.samples.exists():
             keep_samples(folder, prepared, job.train_pipeline, is_augmented=bool(job.recipe.augmentation))
+        if not folder.neighbours.exists():  # the network still has its first weights
             keep_first_codes(folder, job, prepared)
         checkpoint = load_newest(folder.checkpoints)
+        self._epochs = epochs
+        self._refuse_length(0 if checkpoint is None else progress_of(checkpoint).epoch)
         for words in checkpoint.damaged if checkpoint is not None else ():
             reporter.say(f"a damaged checkpoint was passed over: {words}")
         self.record = files.enter_context(closing(Record(folder.record)))
@@ -100,10 +109,10 @@ class Execution:
             )
         self.record.cut(length)
 
-    def run(self, epochs: int | None, is_stopped: Callable[[], bool]) -> Run:
+    def run(self, is_stopped: Callable[[], bool]) -> Run:
         """Train to the end, then evaluate and store what the run reports."""
-        if epochs is not None:
-            self._extend(epochs)
+        if self._epochs is not None:
+            self._extend(self._epochs)
         self.loop.wants_stop = is_stopped
         self.loop.on_pause = self._pause
         if self._is_resumed:
@@ -155,18 +164,17 @@ class Execution:
         job, progress = self.job, self.loop.progress
         if progress.epoch:
             return
-        codes = collect_codes(
-            job, self.folder.codes, is_stopped=is_stopped, progress=partial(self.reporter.work, "features")
-        )
-        if codes is None:
-            raise Interrupted(f"stopped while features were computed: go on with `trainwell resume {self.folder.path}`")
-        solved = solve(job, codes)
-        put_head(job.model, solved.chosen)
+        found = solve(job, self.folder.codes, is_stopped=is_stopped, show=self.reporter.work)
+        if found is None:
+            raise Interrupted(
+                f"stopped before the head was solved for: go on with `trainwell resume {self.folder.path}`"
+            )
+        solved, codes = found
         self.record.define(path_measures(job.task, job.loss_unit, by_val=solved.by_val))
         self.record.append(readings(solved, codes.get("val"), job.task))
         progress.step, progress.epoch, progress.epochs = len(solved.path), 1, 1
         job.total_steps = progress.step
-        self.reporter.say(solved.words)
+        self.reporter.say(words_of(solved, codes))
         self._save()
 
     def _run_loop(self) -> DataInvalid | None:
@@ -177,18 +185,23 @@ class Execution:
             return error
         return None
 
-    def _extend(self, epochs: int) -> None:
-        done = self.loop.progress
+    def _refuse_length(self, done: int) -> None:
+        """Refuse to go on to a length that is no more than what is done; nothing of the run has been changed then."""
+        if self._epochs is None:
+            return
         if self.job.recipe.transfer.is_solved:
             raise RunInvalid(
                 f"{self.folder.path} solved for its head (transfer.method: features), and there is nothing to train"
                 f" further: train the whole network from it with `trainwell fit SOURCE --from {self.folder.path}"
                 " --transfer full`"
             )
-        if epochs <= done.epoch:
+        if self._epochs <= done:
             raise RunInvalid(
-                f"{self.folder.path} has done {done.epoch} epochs already: epochs must be more than that, got {epochs}"
+                f"{self.folder.path} has done {done} epochs already: epochs must be more than that, got {self._epochs}"
             )
+
+    def _extend(self, epochs: int) -> None:
+        done = self.loop.progress
         if epochs != done.epochs or done.is_stopped_early:
             self.events.add(Event(done.step, "extend", {"epochs": epochs}))
             self.loop.apply_events()

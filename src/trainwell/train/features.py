@@ -1,75 +1,31 @@
 """Transfer by frozen features: every image goes through the network once, and the head is solved for on these codes.
 
-The codes are kept in the run, so that whoever goes on with it, or looks at neighbours in feature space, need not
-compute them again. The strength of the penalty is chosen on the val split, or, where that is too small to choose by, by
-cross-validation of the train split.
+The codes are kept in the run, so that whoever goes on with it need not compute them again.
 """
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from trainwell.core.batch import Batch
-from trainwell.core.chance import Chance
 from trainwell.core.recipe import decided
 from trainwell.core.record import Measure, Reading
 from trainwell.core.shelves import losses
 from trainwell.core.task import Task
 from trainwell.data.loader import Loader
-from trainwell.errors import ModelInvalid
-from trainwell.models.heads import last_layer
-from trainwell.models.linear_path import Linear, linear_path
-from trainwell.models.pretrained import head_of
+from trainwell.errors import DataInvalid
+from trainwell.models.codes import codes_of, factor_behind, linear_head
+from trainwell.models.head_path import FOLDS, Codes, Solved, solve_head
+from trainwell.models.linear_path import Linear
 from trainwell.train.build import Job
 from trainwell.train.evaluate import evaluation_mode
 from trainwell.train.keep import read_kept, write_tensors
 from trainwell.train.scoring import Scoring
 
-LEAST_TO_CHOOSE_BY = 200  # samples of val; with fewer the choice would follow their chance more than the penalty
-FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Codes:
-    """What the head is given of one split: codes (N, D) float32, targets (N, ...), and the samples' weights or None."""
-
-    codes: Tensor
-    targets: Tensor
-    weight: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def take(self, rows: Tensor) -> "Codes":
-        """Return some samples."""
-        return Codes(self.codes[rows], self.targets[rows], None if self.weight is None else self.weight[rows])
-
-
-@dataclass(frozen=True)
-class Solved:
-    """The head at each strength, and which was chosen.
-
-    Attributes:
-        path: from the strongest penalty to the weakest.
-        losses: what each was judged by.
-        place: of the chosen one; `by_val`: whether it was chosen on the val split.
-        words: what was done, in a sentence.
-    """
-
-    path: tuple[Linear, ...]
-    losses: tuple[float, ...]
-    place: int
-    words: str
-    by_val: bool
-
-    @property
-    def chosen(self) -> Linear:
-        """The head that is taken."""
-        return self.path[self.place]
+Show = Callable[[str, int, int], None]
 
 
 def path_measures(task: Task, unit: str, *, by_val: bool) -> tuple[Measure, ...]:
@@ -99,18 +55,70 @@ def readings(solved: Solved, val: Codes | None, task: Task) -> Iterator[Reading]
             yield Reading(place, "path/val_score", float(scoring(point.scores(val.codes), val.targets).double().mean()))
 
 
-def collect_codes(
-    job: Job, path: Path, *, is_stopped: Callable[[], bool], progress: Callable[[int, int], object]
-) -> dict[str, Codes] | None:
-    """Return what the head is given of each split, computed once without augmentation and kept in a file.
+def words_of(solved: Solved, codes: dict[str, Codes]) -> str:
+    """Say what was done."""
+    strength, val = f"{solved.chosen.strength:.2g}", codes.get("val")
+    if solved.by_val and val is not None:
+        how = f"chosen by the loss of {len(val):,} val samples"
+    else:
+        why = "there is no val split" if val is None else f"val has only {len(val)} samples"
+        how = f"chosen by {FOLDS}-fold cross-validation of train, since {why}"
+    return f"head      solved for at {len(solved.path)} strengths of the penalty; {strength} {how}"
 
-    None where somebody asked to stop: nothing is kept then.
+
+def solve(
+    job: Job, path: Path, *, is_stopped: Callable[[], bool], show: Show
+) -> tuple[Solved, dict[str, Codes]] | None:
+    """Solve for the head of a job's network and write it there; None where somebody asked to stop.
+
+    Args:
+        job: built.
+        path: of the file that keeps the codes.
+        is_stopped: asked between batches and between strengths.
+        show: called with what is done, and how far that is.
 
     Raises:
-        ModelInvalid: the head is no single linear layer.
+        ModelInvalid: the head is no single linear layer, or not the last thing that happens.
+        DataInvalid: the features are NaN or Inf, or so small that no head in float32 can tell them apart.
         RunDamaged: the file was altered or cut short.
     """
-    _linear_head(job.model)
+    factor = _factor(job)
+    codes = _codes(job, path, is_stopped=is_stopped, progress=partial(show, "features"))
+    if codes is None:
+        return None
+    loss = decided(job.recipe.loss)
+    solved = solve_head(
+        codes["train"],
+        codes.get("val"),
+        losses.build(loss.name, loss.options),  # the job's own may ask auxiliary classifiers too
+        len(job.classes),
+        seed=job.recipe.seed,
+        has_bias=linear_head(job.model).bias is not None,
+        is_stopped=is_stopped,
+        progress=partial(show, "head"),
+    )
+    if solved is None:
+        return None
+    put_head(job.model, solved.chosen, factor=factor)
+    return solved, codes
+
+
+def _factor(job: Job) -> float:
+    """Return what the network multiplies the outputs of its head by.
+
+    Raises:
+        ModelInvalid: it does more to them than that.
+    """
+    raw = next(iter(job.loaders.train.epoch(0)))
+    with evaluation_mode(job.model):
+        inputs = job.evaluation_pipeline.preprocessing.apply(raw.inputs, dtype=torch.float32)
+        return factor_behind(job.model, *codes_of(job.model, inputs))
+
+
+def _codes(
+    job: Job, path: Path, *, is_stopped: Callable[[], bool], progress: Callable[[int, int], object]
+) -> dict[str, Codes] | None:
+    """Return what the head is given of each split, computed once without augmentation, in float32, and kept."""
     loaders = dict(job.loaders.items())
     names = [f"{split}/{part}" for split in loaders for part in ("codes", "targets", "weight")]
     kept = {name: torch.from_numpy(array) for name, array in read_kept(path, *names).items()}
@@ -118,7 +126,7 @@ def collect_codes(
         done, total = 0, sum(loader.count for loader in loaders.values())
         for split, loader in loaders.items():
             codes, seen = list[Tensor](), list[Batch]()
-            for batch, given in _given_to_the_head(job, loader):
+            for batch, given in _of_batches(job, loader):
                 if is_stopped():
                     return None
                 codes.append(given)
@@ -132,24 +140,13 @@ def collect_codes(
     }
 
 
-@torch.no_grad()
-def _given_to_the_head(job: Job, loader: Loader) -> Iterator[tuple[Batch, Tensor]]:
-    """Yield each batch as it lies in the store, with what the head is given of it, (n, D)."""
-    _, head = head_of(job.model)
-    caught: list[Tensor] = []
-
-    def catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        caught.append(inputs[0])
-
-    hook = head.register_forward_pre_hook(catch)
-    try:
-        with evaluation_mode(job.model):
-            for raw in loader.epoch(0):
-                with job.autocast():
-                    job.model(job.evaluation_pipeline(raw, 0).inputs)
-                yield raw, _pooled(caught.pop()).float().cpu()
-    finally:
-        hook.remove()
+def _of_batches(job: Job, loader: Loader) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield each batch as it lies in the store, with its codes."""
+    preprocessing = job.evaluation_pipeline.preprocessing
+    with evaluation_mode(job.model):
+        for raw in loader.epoch(0):
+            codes, _ = codes_of(job.model, preprocessing.apply(raw.inputs, dtype=torch.float32))
+            yield raw, codes.cpu()
 
 
 def _in_order(codes: list[Tensor], seen: list[Batch]) -> Iterator[tuple[str, Tensor]]:
@@ -162,77 +159,25 @@ def _in_order(codes: list[Tensor], seen: list[Batch]) -> Iterator[tuple[str, Ten
         yield "weight", torch.cat(weights).cpu()[order]
 
 
-def _pooled(inputs: Tensor) -> Tensor:
-    """Return (N, D) of what stands in front of a dense layer, or of a 1x1 convolution before its mean."""
-    return inputs.mean((2, 3)) if inputs.dim() == 4 else inputs
+@torch.no_grad()
+def put_head(model: nn.Module, point: Linear, *, factor: float = 1.0) -> None:
+    """Write a solved head into a network, in place.
 
-
-def _linear_head(model: nn.Module) -> nn.Linear | nn.Conv2d:
-    """Return the head, a dense layer or a 1x1 convolution.
+    Args:
+        model: its head is a linear layer.
+        point: the head.
+        factor: that the network multiplies the outputs of its head by.
 
     Raises:
-        ModelInvalid: it is something else.
+        DataInvalid: its weights are too large for the network's numbers; nothing is written.
     """
-    name, head = head_of(model)
-    last = last_layer(head) if isinstance(head, nn.Sequential) and len(head) == 1 else head
-    is_linear = isinstance(last, nn.Linear) or (isinstance(last, nn.Conv2d) and last.kernel_size == (1, 1))
-    if is_linear and last.bias is not None:
-        return last  # type: ignore[return-value]
-    what = f"{type(head).__name__} without bias" if is_linear else type(head).__name__
-    raise ModelInvalid(
-        f"transfer.method: features solves for a head that is one linear layer with a bias, and {name} is {what}: take"
-        " --transfer head, or a network with head=linear"
-    )
-
-
-def solve(job: Job, codes: dict[str, Codes]) -> Solved:
-    """Return the heads along the path, and the best of them."""
-    train, val, outputs = codes["train"], codes.get("val"), len(job.classes)
-    loss = decided(job.recipe.loss)
-    criterion = losses.build(loss.name, loss.options)  # the job's own may ask auxiliary classifiers too
-
-    def path_of(part: Codes) -> tuple[Linear, ...]:
-        return tuple(linear_path(part.codes, part.targets, criterion, outputs, weight=part.weight))
-
-    def losses_of(path: tuple[Linear, ...], part: Codes) -> list[float]:
-        return [float(criterion(point.scores(part.codes), _double(part.targets)).mean()) for point in path]
-
-    path = path_of(train)
-    by_val = val is not None and len(val) >= LEAST_TO_CHOOSE_BY
-    if val is not None and by_val:
-        judged, how = losses_of(path, val), f"chosen by the loss of {len(val):,} val samples"
-    else:
-        sums = [0.0] * len(path)
-        for rows, rest in _folds(len(train), job.recipe.seed):
-            left_out = train.take(rows)
-            found = losses_of(path_of(train.take(rest)), left_out)
-            sums = [total + loss * len(left_out) for total, loss in zip(sums, found, strict=True)]
-        judged = [total / len(train) for total in sums]
-        why = "there is no val split" if val is None else f"val has only {len(val)} samples"
-        how = f"chosen by {FOLDS}-fold cross-validation of train, since {why}"
-    place = min(range(len(path)), key=lambda each: judged[each] if math.isfinite(judged[each]) else math.inf)
-    words = f"head      solved for at {len(path)} strengths of the penalty; {path[place].strength:.2g} {how}"
-    return Solved(path, tuple(judged), place, words, by_val)
-
-
-def _double(targets: Tensor) -> Tensor:
-    return targets.double() if targets.is_floating_point() else targets
-
-
-def _folds(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the left-out rows and the rest, for each fold."""
-    order = Chance(seed, "folds").permutation(0, count)
-    folds = min(FOLDS, count)
-    for fold in range(folds):
-        is_out = torch.zeros(count, dtype=torch.bool)
-        is_out[order[fold::folds]] = True
-        yield is_out.nonzero().flatten(), (~is_out).nonzero().flatten()
-
-
-@torch.no_grad()
-def put_head(model: nn.Module, point: Linear) -> None:
-    """Write a solved head into a network, in place."""
-    head = _linear_head(model)
-    head.weight.copy_(point.weight.view_as(head.weight))
-    assert head.bias is not None
-    head.bias.copy_(point.bias)
+    head = linear_head(model)
+    weight = (point.weight / factor).view_as(head.weight).to(head.weight)
+    if not bool(weight.isfinite().all()):
+        raise DataInvalid(
+            "the features of the frozen network are so small that a head in float32 cannot tell them apart: take"
+            " --transfer full, or a source that was trained on such images"
+        )
+    head.weight.copy_(weight)
+    if head.bias is not None:
+        head.bias.copy_(point.bias / factor)

@@ -81,6 +81,11 @@ class RunFolder:
             raise RunInvalid(f"{path} is not a run folder: it has no recipe.yaml")
         return folder
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether anything was trained and stored."""
+        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+
     def discard(self) -> None:
         """Remove a run that was never begun, and the folders that were made for it."""
         for entry in self.path.iterdir():

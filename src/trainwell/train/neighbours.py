@@ -4,7 +4,6 @@ What pages show of it are nearest neighbours: with weights that nobody has train
 those that the run reports.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -14,7 +13,7 @@ from trainwell.core.chance import derive
 from trainwell.data.prepare import Prepared
 from trainwell.data.stream import StreamStore
 from trainwell.errors import ModelInvalid
-from trainwell.models.pretrained import head_of
+from trainwell.models.codes import codes_of
 from trainwell.train.build import Job
 from trainwell.train.evaluate import evaluation_mode
 from trainwell.train.folder import RunFolder
@@ -41,7 +40,9 @@ def keep_first_codes(folder: RunFolder, job: Job, prepared: Prepared) -> None:
             if callable(reset):
                 reset()
     found = {"random": codes_of_sheet(copy, job, prepared), "source": codes_of_sheet(job.model, job, prepared)}
-    write_tensors(folder.neighbours, {name: codes for name, codes in found.items() if codes is not None}, {})
+    codes = {name: codes for name, codes in found.items() if codes is not None}
+    if codes:
+        write_tensors(folder.neighbours, codes, {})
 
 
 def keep_last_codes(folder: RunFolder, model: nn.Module, job: Job, prepared: Prepared) -> None:
@@ -53,9 +54,9 @@ def keep_last_codes(folder: RunFolder, model: nn.Module, job: Job, prepared: Pre
     """
     if not _has_sheet(job, prepared):
         return
-    kept = {name: torch.from_numpy(codes) for name, codes in read_kept(folder.neighbours, *STAGES).items()}
     codes = codes_of_sheet(model, job, prepared)
     if codes is not None:
+        kept = {name: torch.from_numpy(codes) for name, codes in read_kept(folder.neighbours, *STAGES).items()}
         write_tensors(folder.neighbours, {**kept, "end": codes}, {})
 
 
@@ -75,21 +76,10 @@ def codes_of_sheet(model: nn.Module, job: Job, prepared: Prepared) -> Tensor | N
 
     None where the network has no head that is called, or where random weights have made numbers too large for float32.
     """
-    try:
-        _, head = head_of(model)
-    except ModelInvalid:
-        return None
-    caught: list[Tensor] = []
-    note: Callable[[nn.Module, tuple[Tensor, ...]], None] = lambda module, inputs: caught.append(inputs[0])  # noqa: E731
-    hook = head.register_forward_pre_hook(note)
     raw = prepared.stores.train.gather(sheet(prepared)).to(job.device)
     try:
         with evaluation_mode(model), job.autocast():
-            model(job.evaluation_pipeline(raw, 0).inputs)
-    finally:
-        hook.remove()
-    if not caught:
+            codes = codes_of(model, job.evaluation_pipeline(raw, 0).inputs)[0].cpu()
+    except ModelInvalid:
         return None
-    codes = caught[-1].float().cpu()
-    codes = codes.mean((2, 3)) if codes.dim() == 4 else codes.flatten(1)
     return codes if bool(codes.isfinite().all()) else None

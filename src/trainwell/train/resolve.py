@@ -64,6 +64,8 @@ def resolve(
         recipe = recipe.with_values({chosen.field: chosen.value})
     fixed = {"machine.precision": "float32", "length.epochs": 1, "length.minutes": None, "length.steps": None}
     fixed |= {"machine.probe_every": 1, "schedule": "constant"}  # the recipe's own may not fit into one epoch
+    if recipe.transfer.method == "gradual":  # most of its steps are those of the whole network
+        fixed["transfer.method"] = "full"
     trial = recipe.with_values(fixed)
 
     def rehearsal(precision: str) -> Job:

@@ -1,11 +1,13 @@
 """What a run begins from where it begins from weights that were learned elsewhere: found, kept, and filled in."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -15,11 +17,13 @@ from trainwell.core.choice import Choice
 from trainwell.core.machine import AutoChoice
 from trainwell.core.recipe import Recipe
 from trainwell.data.prepare import Prepared
-from trainwell.errors import ModelInvalid, NameUnknown, RunDamaged, RunInvalid
-from trainwell.models.pretrained import Pretrained, from_file, load_into, published
+from trainwell.errors import DataInvalid, ModelInvalid, NameUnknown, RunDamaged, RunInvalid
+from trainwell.models.pretrained import Pretrained, from_file, head_of, load_into, published
 from trainwell.train.folder import RunFolder
 from trainwell.train.keep import write_tensors
 from trainwell.train.reporter import Reporter
+
+ANSWERS = ("true", "false", "yes", "no", "positive", "negative", "pos", "neg", "on", "off", "none", "other")
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,18 @@ class Source:
         weights: with what they were trained to see.
         files: the user's own files that their network needs, path -> SHA-256.
         resize: how images were brought to size there, where that is known.
+        columns: names of the features there, where samples came from a table.
     """
 
     weights: Pretrained
     files: Mapping[str, str] = field(default_factory=dict)
     resize: str | None = None
+    columns: tuple[str, ...] = ()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a run of ours, or its classifier."""
+        return (Path(self.weights.location) / "classifier.json").is_file()
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -78,7 +89,7 @@ def open_source(recipe: Recipe, folder: RunFolder, reporter: Reporter) -> Source
 
 
 def _found(text: str, reporter: Reporter) -> Source:
-    path = Path(text)
+    path = Path(text).expanduser()
     if path.is_dir() and any((path / name).exists() for name in ("recipe.yaml", "classifier.json", "classifier")):
         return Source(*from_run(path))
     if path.exists():
@@ -103,6 +114,11 @@ def settle_source(recipe: Recipe, source: Source, choices: list[AutoChoice], *, 
     """
     weights, values = source.weights, dict[str, Any]()
     if recipe.model == "auto" or recipe.model.name == "auto":
+        if weights.model is None and source.is_run:
+            raise ModelInvalid(
+                f"the network of {weights.location} was handed over in Python, so only its weights are stored: pass one"
+                " that is built alike here too, model=Net()"
+            )
         if weights.model is None:
             raise ModelInvalid(
                 f"{weights.location} does not say which network its weights are for: name it with --model, such as"
@@ -112,6 +128,7 @@ def settle_source(recipe: Recipe, source: Source, choices: list[AutoChoice], *, 
         values["model"] = {"name": weights.model.name, **weights.model.options, **options}
         shown = str(Choice.model_validate(values["model"]))
         choices.append(AutoChoice("model", shown, f"the network of {weights.name}"))
+        values["files"] = {**recipe.files, **source.files}
     if weights.input_shape is not None and not isinstance(data, Dataset):
         channels, height, width = weights.input_shape
         if recipe.data.image_size == "auto" and height == width:
@@ -124,18 +141,14 @@ def settle_source(recipe: Recipe, source: Source, choices: list[AutoChoice], *, 
         chosen = weights.preprocessing
         values["preprocessing"] = {"name": chosen.name, **chosen.options}
         choices.append(AutoChoice("preprocessing", str(chosen), f"{weights.name} was trained with it"))
-    if source.resize not in (None, recipe.data.resize):
-        reason = f"{weights.name} was trained on images brought to size by {source.resize}"
-        choices.append(AutoChoice("data.resize", recipe.data.resize, f"asked for, or the default; {reason}"))
-    settled = recipe.with_values({**values, "transfer.sha256": weights.sha256})
-    return settled.model_copy(update={"files": {**settled.files, **source.files}})
+    return recipe.with_values({**values, "transfer.sha256": weights.sha256})
 
 
 def fill(model: nn.Module, source: Source, recipe: Recipe, prepared: Prepared, *, front: nn.Module | None) -> str:
     """Copy the weights of a source into a network in place; return what is to be said.
 
-    The head is kept where the source tells the same classes apart by name, and is fresh else; numbers are no names,
-    since the first class of one data set is not that of another.
+    The head is kept where it is built alike and the source tells the same classes apart by name, and is fresh else;
+    numbers, yes and no are no names, since they mean something else in every data set.
 
     Args:
         model: the whole network; `front`: the layer of the preprocessing in front of it, or None.
@@ -145,14 +158,21 @@ def fill(model: nn.Module, source: Source, recipe: Recipe, prepared: Prepared, *
 
     Raises:
         ModelInvalid: the weights are not those of such a network.
+        DataInvalid: the features are not those that it was trained on, or in another order.
     """
     weights = source.weights
+    if source.columns and prepared.columns and source.columns != prepared.columns:
+        raise DataInvalid(
+            f"the columns of the table are {', '.join(prepared.columns)}, and {weights.name} was trained on"
+            f" {', '.join(source.columns)}: bring them into the same order, under the same names"
+        )
     network = model if front is None else model.get_submodule("1")
-    is_named = not all(name.isdigit() for name in prepared.classes)
-    is_same = prepared.task.name == "classes" and is_named and weights.classes == prepared.classes
+    is_same = prepared.task.name == "classes" and weights.classes == prepared.classes
+    is_same = is_same and not recipe.transfer.is_solved and not all(map(_says_nothing, prepared.classes))
     kept = network.state_dict()
     unkept = {name for name, _ in network.named_buffers() if name not in kept}  # they follow from the architecture
     tensors = {name: tensor for name, tensor in weights.tensors.items() if name not in unkept}
+    is_same = is_same and _fits(network, tensors)
     loaded = load_into(network, tensors, head="keep" if is_same else "fresh", name=weights.name)
     if front is not None and source.layer and recipe.preprocessing == weights.preprocessing:
         load_into(model.get_submodule("0"), source.layer, head="keep", name=weights.name)
@@ -160,9 +180,29 @@ def fill(model: nn.Module, source: Source, recipe: Recipe, prepared: Prepared, *
     return f"weights   {loaded.summary}{same}"
 
 
+def _says_nothing(name: str) -> bool:
+    """Whether a class may mean anything: a number, or a yes or no.
+
+    >>> _says_nothing("-1"), _says_nothing("True"), _says_nothing("cat")
+    (True, True, False)
+    """
+    return name.lower() in ANSWERS or name.lstrip("+-").replace(".", "", 1).isdigit()
+
+
+def _fits(network: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the head of a network is built like that of the source."""
+    name, head = head_of(network)
+    own = {f"{name}.{key}": value.shape for key, value in head.state_dict().items()}
+    stored = {key: value.shape for key, value in tensors.items() if key.startswith(f"{name}.")}
+    return own == stored
+
+
 def _keep(path: Path, source: Source) -> None:
     """Store a source in the run, so that the run can go on wherever it is."""
     weights = source.weights
+    tensors = {f"weights/{name}": tensor for name, tensor in weights.tensors.items()}
+    tensors |= {f"preprocessing/{name}": tensor for name, tensor in weights.preprocessing_state.items()}
+    separate = {name: tensor.detach().clone() for name, tensor in tensors.items()}  # safetensors shares no memory
     plain = {
         "name": weights.name,
         "location": weights.location,
@@ -173,10 +213,9 @@ def _keep(path: Path, source: Source) -> None:
         "classes": weights.classes,
         "files": dict(source.files),
         "resize": source.resize,
+        "columns": source.columns,
+        "digest": _digest(separate),
     }
-    tensors = {f"weights/{name}": tensor for name, tensor in weights.tensors.items()}
-    tensors |= {f"preprocessing/{name}": tensor for name, tensor in weights.preprocessing_state.items()}
-    separate = {name: tensor.detach().clone() for name, tensor in tensors.items()}  # safetensors shares no memory
     write_tensors(path, separate, {"source": json.dumps(plain)})
 
 
@@ -194,6 +233,8 @@ def _read(path: Path) -> Source:
         raise RunDamaged(
             f"{path} cannot be read: {error}: it was altered or cut short: restore it from a copy, or start a new run"
         ) from None
+    if _digest(tensors) != plain["digest"]:
+        raise RunDamaged(f"{path} was altered after it was written: restore it from a copy, or start a new run")
     weights = Pretrained(
         name=plain["name"],
         location=plain["location"],
@@ -205,7 +246,16 @@ def _read(path: Path) -> Source:
         preprocessing_state=_below(tensors, "preprocessing/"),
         classes=tuple(plain["classes"]),
     )
-    return Source(weights, plain["files"], plain["resize"])
+    return Source(weights, plain["files"], plain["resize"], tuple(plain["columns"]))
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

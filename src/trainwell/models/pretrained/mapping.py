@@ -57,7 +57,7 @@ def load_into(
     >>> from trainwell.models.resnet import cifar_resnet
     >>> source, network = cifar_resnet(3, 10, depth=8), cifar_resnet(3, 5, depth=8)
     >>> print(load_into(network, source.state_dict(), head="fresh", name="a net of mine").summary)
-    42 of 44 tensors loaded from a net of mine; the head fc is new: 10 -> 5 classes
+    42 of 44 tensors loaded from a net of mine; the head fc is new: 10 -> 5 outputs
     """
     own, stored, beginning = _aligned(network, tensors)
     head_name = _head_name(network, is_needed=head == "fresh").removeprefix(beginning)
@@ -147,6 +147,8 @@ class _Plan:
 
     def _misfit_of_head(self, name: str) -> str:
         theirs, ours = self._classes()
+        if not theirs:
+            return f"{name} has no head {self.head}: let it begin anew, head='fresh'"
         if theirs == ours:
             return f"the head {self.head} is built otherwise in {name}: build it alike, or take head='fresh'"
         return (
@@ -163,22 +165,26 @@ class _Plan:
             count = f"{len(self.surplus)} of the {len(self.stored)} tensors of {name}"
             said.append(f"the network has no place for {count}: {_few(self.surplus)}")
         if self.misfits:
-            shapes = [f"{key} ({_shape(self.stored[key])} there, {_shape(self.own[key])} here)" for key in self.misfits]
-            said.append(f"{len(self.misfits)} tensors have another shape: {_few(shapes)}")
+            pairs = [(key, self.stored[key], self.own[key]) for key in self.misfits]
+            forms = [f"{key} ({_form(there, here)} there, {_form(here, there)} here)" for key, there, here in pairs]
+            said.append(f"{_counted(len(forms))} another form: {_few(forms)}")
         return said
 
     def _likely_cause(self, name: str) -> str:
         fitting = recognize(self.stored)
         if fitting is not None:
             return f"{name} is of another architecture: its tensors are those of {fitting}, so take that as the model"
-        return f"{name} is of another architecture, depth or width: take the network that it was made with"
+        return (
+            f"{name} is of another architecture, depth or width: take the network that it was made with (its head is"
+            f" taken to be {self.head}; a network says otherwise by an attribute `head`)"
+        )
 
     def summary(self, name: str) -> str:
         """Say in a sentence what was loaded, what is new and what is not used."""
         said = f"{len(self.loaded)} of {len(self.own)} tensors loaded from {name}"
         if self.is_fresh:
             theirs, ours = self._classes()
-            change = f"{theirs} -> {ours} classes" if theirs else f"{ours} classes"
+            change = f"{theirs} -> {ours} outputs" if theirs else f"{ours} outputs"
             said += f"; the head {self.head} is new: {change}"
         beside = sorted({key.partition(".")[0] for key in self.fresh if key.startswith(AUXILIARY)})
         if beside:
@@ -211,6 +217,15 @@ def _agree(own: Tensor, stored: Tensor) -> bool:
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+def _counted(count: int) -> str:
+    return "1 tensor has" if count == 1 else f"{count} tensors have"
+
+
+def _form(tensor: Tensor, other: Tensor) -> str:
+    """Say the shape of a tensor, or its numbers where the shapes agree."""
+    return str(tensor.dtype).removeprefix("torch.") if tensor.shape == other.shape else _shape(tensor)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -26,6 +26,7 @@ INSIDE = (
 )
 # What parallel training, compiling, averaging and Lightning put in front of every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+OF_CLASSIFIER = "model/"  # in the files of our own classifiers, beside the statistics of the preprocessing
 COUNTER = "num_batches_tracked"  # of a batch norm; older files have none, and no answer depends on it
 OF_AVERAGES = "n_averaged"  # what torch's AveragedModel keeps beside the weights
 
@@ -82,6 +83,8 @@ def _inside(found: object) -> Mapping[str, object] | None:
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if any(name.startswith(OF_CLASSIFIER) for name in tensors):
+        tensors = {name.removeprefix(OF_CLASSIFIER): x for name, x in tensors.items() if name.startswith(OF_CLASSIFIER)}
     for _ in range(len(PREFIXES)):
         shared = next((one for one in PREFIXES if all(name.startswith(one) for name in tensors)), None)
         if shared is None:

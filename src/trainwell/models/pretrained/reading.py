@@ -23,6 +23,7 @@ from trainwell.models.pretrained.table import entry_of
 from trainwell.models.pretrained.weights import Pretrained
 
 IN_FOLDER = ("model.safetensors", "pytorch_model.bin")  # as they are called on the hub
+OURS = ("classifier/weights.safetensors", "weights.safetensors")  # in a run, and in the folder of a classifier
 CURE = "save the network's state_dict() alone, as torch.save(net.state_dict(), PATH) or as safetensors"
 AGAIN = "copy or download it again"
 
@@ -97,7 +98,7 @@ def _file_of(path: Path) -> Path:
             return path
         if not path.is_dir():
             raise ModelInvalid(f"{path} does not exist: give the path of a weights file, or of a folder with one")
-        for name in IN_FOLDER:
+        for name in (*IN_FOLDER, *OURS):
             if (path / name).is_file():
                 return path / name
         lying = sorted(child.name for child in path.iterdir())
@@ -117,6 +118,8 @@ def _read(file: Path) -> object:
     with file.open("rb") as stream:
         head = stream.read(512)
     start = head.lstrip()[:64].lower()
+    if head.startswith(b"\x93NUMPY") or (head.startswith(b"PK") and b".npy" in head[:64]):
+        raise ModelInvalid(f"{file} holds arrays of NumPy, not weights by a network's names: {CURE}")
     if not head.strip(b"\0 \r\n\t"):
         raise ModelInvalid(f"{file} is empty: {AGAIN}")
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -172,6 +175,17 @@ def _check(tensors: Mapping[str, Tensor], file: Path) -> None:
         raise ModelInvalid(
             f"{file} holds quantized or sparse tensors ({', '.join(packed[:3])}): save the network before it was"
             " quantized, or with .to_dense() tensors"
+        )
+    spread = [name for name, value in tensors.items() if value.untyped_storage().nbytes() < value.nbytes]
+    if spread:
+        raise ModelInvalid(
+            f"{file} holds tensors that repeat few numbers as if they were many ({', '.join(spread[:3])}): save them"
+            " with .contiguous()"
+        )
+    negative = [name for name, value in tensors.items() if name.endswith("running_var") and bool((value < 0).any())]
+    if negative:
+        raise ModelInvalid(
+            f"{file} holds variances below zero ({', '.join(negative[:3])}): it is damaged; take another file"
         )
     broken = [name for name, value in tensors.items() if value.is_floating_point() and not bool(_is_finite(value))]
     if broken:
