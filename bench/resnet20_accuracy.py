@@ -43,7 +43,8 @@ def accuracy(runs: list[dict[str, Any]], who: str) -> Figure:
     """Return the mean accuracy of the seeds, with the 95 % interval of all their answers taken together."""
     right, count = sum(run[who]["correct"] for run in runs), sum(run[who]["count"] for run in runs)
     sure = share(right, count)
-    return Figure(statistics.mean(run[who]["correct"] / run[who]["count"] for run in runs), sure.low, sure.high, "share")
+    mean = statistics.mean(run[who]["correct"] / run[who]["count"] for run in runs)
+    return Figure(mean, sure.low, sure.high, "share")
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from trainwell.core.recipe import Recipe, decided
 from trainwell.data.prepare import Prepared
 from trainwell.errors import RecipeInvalid
 
-# Training samples of a class from which training everything beats a head on frozen features, as the curves of the lab's
-# `transfer_curves` cross; with fewer, what a network has to gain is less than what it may forget.
-LEAST_FOR_FULL = 100
+# Training samples of a class from which training everything beats a head on frozen features on average, on each target
+# of the lab's `transfer_curves`; with fewer it has not been measured, and there is little to tell good from bad by.
+LEAST_FOR_FULL = 10
 # Rates for batches of 64 with SGD and momentum, the best of small grids with the nets of `transfer_curves` and the
 # published CIFAR ResNet-20, on seeds that these do not use: a head alone begins anew, and takes 0.3 to 1 equally well
 # on near images; all weights take 0.02 to 0.1 on near ones, where far ones (MNIST) lose 3 to 13 points with 0.02.

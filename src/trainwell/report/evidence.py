@@ -59,6 +59,7 @@ class Evidence:
         last_step: of the readings.
         events, timing: in order.
         samples: tensors of `samples.safetensors`, `sheet_names` the names of its sheet.
+        codes: features (N, D) of its sheet by the stage of the weights; empty without transfer.
         answers: by split.
         shown: pictures (h, w, C) by their position in val.
         answered_at: steps done when these answers were given; None where nobody knows.
@@ -90,6 +91,7 @@ class Evidence:
     temperature: float
     has_classifier: bool
     troubles: tuple[str, ...] = field(default=())
+    codes: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -147,6 +149,7 @@ def gather(folder: RunFolder) -> Evidence:
     timing = attempt(lambda: tuple(read_lines(folder.timing)), no_lines)
     samples, about_samples = attempt(lambda: read_tensors(folder.samples), no_tensors)
     predictions, about_predictions = attempt(lambda: read_tensors(folder.predictions), no_tensors)
+    codes, _ = attempt(lambda: read_tensors(folder.neighbours), no_tensors)
     last_step = max((reading.step for reading in readings), default=-1)
     recipe_text = attempt(lambda: folder.recipe.read_text("utf-8"), "")
     return Evidence(
@@ -171,6 +174,7 @@ def gather(folder: RunFolder) -> Evidence:
         temperature=attempt(lambda: float(about_predictions.get("temperature", 1.0)), 1.0),
         has_classifier=(folder.classifier / "classifier.json").is_file(),
         troubles=tuple(troubles),
+        codes=codes,
     )
 
 

@@ -17,6 +17,7 @@ from trainwell.report.labelled import quality_of_labels
 from trainwell.report.layers import layers
 from trainwell.report.learning import learning
 from trainwell.report.making import making
+from trainwell.report.neighbours import nearest_neighbours
 from trainwell.report.numbers import printable
 from trainwell.report.quality import quality
 from trainwell.report.regression import quality_of_numbers
@@ -34,6 +35,7 @@ def render(folder: RunFolder) -> str:
         "galleries": galleries(evidence),
         "learning": learning(evidence),
         "layers": layers(evidence),
+        "neighbours": nearest_neighbours(evidence),
         "dataset": dataset(evidence),
         "making": making(evidence),
     }
