@@ -75,7 +75,7 @@ def timm_network(
 ) -> nn.Module:
     """Any network of timm, by its name there; needs the extra `timm`.
 
-    It is timm's module itself, with timm's first weights and names; `--from timm:NAME` begins with what timm publishes.
+    It is timm's module itself, with timm's first weights and names; a source `timm:NAME` brings published ones.
     One that takes images of a single size is built for the size of these.
 
     Args:

@@ -83,9 +83,9 @@ class YellowFin(Stepwise):
     and a momentum. Wants more steps than 10 windows have, and gains by a schedule that only lets lr fall.
 
     >>> weight = torch.ones(1, requires_grad=True)
-    >>> optimizer = YellowFin([weight])
+    >>> optimizer, chance = YellowFin([weight]), torch.Generator().manual_seed(0)
     >>> for _ in range(400):
-    ...     weight.grad = weight.detach() + 0.1 * torch.randn(1)
+    ...     weight.grad = weight.detach() + 0.1 * torch.randn(1, generator=chance)
     ...     optimizer.step()
     >>> abs(weight.item()) < 0.5, 0 < optimizer.tuned.momentum < 1
     (True, True)
