@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from trainwell.core.catalog import Card
 from trainwell.core.shelves import models
+from trainwell.errors import ModelInvalid
 from trainwell.models.heads import CosineHead, dense_scores
+from trainwell.models.vgg import vgg
 
 from .rewrites import images
 
@@ -89,3 +91,9 @@ def test_the_hidden_layer_of_an_mlp_head_has_the_networks_activation() -> None:
     net = models.build("resnet20", {"head": "mlp", "activation": "maxout:pieces=2"}, in_channels=3, num_classes=10)
     shapes = {name: tuple(p.shape) for name, p in net.fc.named_parameters()}
     assert shapes == {"0.weight": (128, 64), "0.bias": (128,), "2.weight": (10, 64), "2.bias": (10,)}
+
+
+@pytest.mark.parametrize("network", [nn.Linear(3, 2), vgg(3, 2, depth=11, width=4)], ids=["no maps", "all places"])
+def test_a_network_that_reads_no_single_places_cannot_be_asked_at_each(network: Any) -> None:
+    with pytest.raises(ModelInvalid, match="cannot be asked at each place"):
+        dense_scores(network, torch.zeros(1, 3, 64, 64))

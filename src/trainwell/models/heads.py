@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainwell.errors import ModelInvalid
 from trainwell.layers.hidden import Hidden
 
 Head = Literal["linear", "conv", "mlp", "cosine"]
@@ -117,10 +118,21 @@ def dense_scores(network: HasMaps, inputs: Tensor) -> Tensor:
         network: one of the shelf with `maps` and `head`.
         inputs: images (N, C, H, W), as large as memory allows.
 
+    Raises:
+        ModelInvalid: the network does not show its last maps, or its head reads all places at once (VGG, AlexNet).
+
     >>> from trainwell.models.resnet import cifar_resnet
     >>> dense_scores(cifar_resnet(3, 10, depth=8).eval(), torch.zeros(1, 3, 64, 96)).shape
     torch.Size([1, 10, 16, 24])
     """
+    head = getattr(network, "head", None)
+    reads_places = isinstance(head, nn.Linear | nn.Conv2d | CosineHead | nn.Sequential)
+    if not hasattr(network, "maps") or not reads_places or getattr(head, "reads_all_places", False):
+        raise ModelInvalid(
+            f"{type(network).__name__} cannot be asked at each place: it needs `maps` and a `head` that reads one place"
+            " at a time, as networks of the shelf with head=linear, conv, mlp or cosine have; VGG and AlexNet read all"
+            " places at once"
+        )
     maps = network.maps(inputs)
     if isinstance(network.head, nn.Conv2d):
         dense: Tensor = network.head(maps)

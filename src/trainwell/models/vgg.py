@@ -116,6 +116,8 @@ class DenseLayers(nn.Sequential):
         is_dropped_first: whether dropout stands in front of each hidden layer.
     """
 
+    reads_all_places = True
+
     def __init__(
         self,
         channels: int,
