@@ -6,12 +6,10 @@ It is the section that the run's own page has, alone. The one in docs is of a ru
 """
 
 import argparse
-import shutil
-import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from browser import screenshot
 from plotly.offline import get_plotlyjs
 
 from trainwell.pictures.style import template
@@ -36,21 +34,6 @@ def page(found: Neighbours) -> str:
     )
 
 
-def screenshot(text: str, target: Path, height: int) -> None:
-    """Write what a browser makes of a page."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        sys.exit("the picture needs chromium: install it")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "page.html"
-        path.write_text(text, "utf-8")
-        words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1.5"]
-        size = f"--window-size={WIDTH + 40},{height + 90}"
-        run = [browser, *words, size, "--virtual-time-budget=8000", f"--screenshot={target}", path.as_uri()]
-        subprocess.run(run, check=True, capture_output=True, timeout=300)
-    print(f"written: {target}")
-
-
 def main() -> None:
     """Read the run and draw it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +43,7 @@ def main() -> None:
     found = nearest_neighbours(gather(RunFolder.open(asked.run)))
     if found is None:
         sys.exit(f"{asked.run} holds no features of its sheet: take a run with --from on classes of images")
-    screenshot(page(found), asked.docs / "neighbours.png", found.chart.height)
+    screenshot(page(found), asked.docs / "neighbours.png", width=WIDTH + 40, height=found.chart.height + 90)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,12 @@ counted by `anatomy` on our network of that name, which is theirs to the paramet
 
 import argparse
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from browser import screenshot
 from plotly.offline import get_plotlyjs
 
 from trainwell.core.shelves import models
@@ -165,21 +162,6 @@ def page(panels: list[tuple[str, list[Point]]]) -> str:
     return f"<!doctype html><meta charset=utf-8><style>{style}</style><body>{''.join(parts)}"
 
 
-def screenshot(text: str, target: Path, panels: int) -> None:
-    """Write what a browser makes of a page."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        sys.exit("the picture needs chromium: install it, or open the page yourself (--page FILE)")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "page.html"
-        path.write_text(text, "utf-8")
-        size = f"--window-size={WIDTH + 40},{18 * 2 + panels * (HEIGHT + 42)}"
-        words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1.5"]
-        run = [browser, *words, size, "--virtual-time-budget=30000", f"--screenshot={target}", path.as_uri()]
-        subprocess.run(run, check=True, capture_output=True, timeout=300)
-    print(f"written: {target}")
-
-
 def main() -> None:
     """Gather the points and draw them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,7 +179,8 @@ def main() -> None:
     text = page(panels)
     if asked.page:
         asked.page.write_text(text, "utf-8")
-    screenshot(text, asked.docs / "tradeoff.png", len(panels))
+    height = 18 * 2 + len(panels) * (HEIGHT + 42)
+    screenshot(text, asked.docs / "tradeoff.png", width=WIDTH + 40, height=height)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import trainwell as tw
+from trainwell.core.state import State
 from trainwell.train.checkpoint import load_newest
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
@@ -21,6 +22,18 @@ SETTINGS: dict[str, Any] = {
     "regularization.patience": 3,
     "regularization.clip_norm": 1.0,
 }
+
+
+class Fail:
+    """A hook that dies at one step, as a killed process would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, state: State) -> None:
+        """Die."""
+        if state.step == self.step:
+            raise RuntimeError("killed")
 
 
 @pytest.fixture

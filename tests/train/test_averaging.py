@@ -13,6 +13,8 @@ from trainwell.errors import OptionInvalid, RecipeInvalid
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
+from .conftest import Fail
+
 SWA = {
     "regularization.ema_decay": None,
     "regularization.patience": None,
@@ -28,17 +30,6 @@ class Collect:
 
     def after_epoch(self, state: State) -> None:
         self.weights.append([parameter.detach().clone() for parameter in state.model.parameters()])
-
-
-class Fail:
-    """Dies at one step, as a killed process would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, state: State) -> None:
-        if state.step == self.step:
-            raise RuntimeError("killed")
 
 
 def test_the_mean_of_the_late_epochs_is_reported_and_delivered(train: Callable[..., Run]) -> None:

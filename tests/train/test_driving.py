@@ -16,6 +16,8 @@ from trainwell.train.events import read_events
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
+from .conftest import Fail
+
 Train = Callable[..., Run]
 Whole = Callable[[str], tuple[Path, list[str]]]
 Same = Callable[[Path, Path], None]
@@ -63,18 +65,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         return done[schedule]
 
     return trained
-
-
-class Fail:
-    """A hook that dies at one step, as a killed process would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, state: State) -> None:
-        """Die."""
-        if state.step == self.step:
-            raise RuntimeError("killed")
 
 
 def changes(path: Path) -> list[tuple[int, float, float]]:

@@ -20,20 +20,10 @@ from trainwell.errors import DataInvalid, Interrupted, RunDamaged, RunInvalid
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
+from .conftest import Fail
+
 Train = Callable[..., Run]
 Same = Callable[[Path, Path], None]
-
-
-class Fail:
-    """A hook that dies at one step, as a killed process would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, state: object) -> None:
-        """Die."""
-        if state.step == self.step:  # type: ignore[attr-defined]
-            raise RuntimeError("killed")
 
 
 @pytest.mark.parametrize("step", [0, 1, 18, 31, 32, 36, 50, 71])

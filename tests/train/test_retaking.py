@@ -15,6 +15,8 @@ from trainwell.errors import NonFinite, OptionInvalid
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
+from .conftest import Fail
+
 Train = Callable[..., Run]
 Same = Callable[[Path, Path], None]
 SECOND: dict[str, Any] = {"optimizer": "hessian_free:most_iterations=6", "schedule": "constant"}
@@ -25,18 +27,6 @@ SET: dict[str, Any] = {
     "machine.precision": "auto",
     "regularization.clip_norm": None,
 }
-
-
-class Fail:
-    """A hook that dies at one step, as a killed process would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, state: State) -> None:
-        """Die."""
-        if state.step == self.step:
-            raise RuntimeError("killed")
 
 
 class Normed(nn.Module):

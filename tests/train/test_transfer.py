@@ -33,6 +33,8 @@ from trainwell.train import features
 from trainwell.train.reporter import Silence
 from trainwell.train.run import Run
 
+from .conftest import Fail
+
 NET = "cifar_resnet:depth=8,width=4"
 NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 SETTINGS = {"machine.threads": 1, "data.val_fraction": 0.1}
@@ -197,18 +199,6 @@ def test_a_solved_run_goes_no_further_and_is_as_it_was(fit: Fit) -> None:
     with pytest.raises(RunInvalid, match="--transfer full"):
         tw.resume(run.path, epochs=5, data=HIGH, reporter=Silence())
     assert (run.path / "record.jsonl").read_bytes() == record
-
-
-class Fail:
-    """A hook that dies at one step, as a killed process would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, state: Any) -> None:
-        """Die."""
-        if state.step == self.step:
-            raise RuntimeError("killed")
 
 
 @pytest.mark.parametrize("step", [1, 7, 19])

@@ -70,11 +70,7 @@ def reopened(start: Recipe, wanted: Mapping[str, Any]) -> Recipe:
         open_again["transfer.sha256"] = ""
     if method is not None and (method == "features") != start.transfer.is_solved:
         plain = Recipe().to_plain()
-        for field in (*UNUSED, "loss"):
-            value: Any = plain
-            for part in field.split("."):
-                value = value[part]
-            open_again[field] = value
+        open_again |= {field: _at(plain, field) for field in (*UNUSED, "loss")}
     return start.with_values(open_again) if open_again and start != Recipe() else start
 
 
@@ -93,9 +89,8 @@ def choose_method(plan: Choosing, prepared: Prepared) -> None:
     count, outputs = len(prepared.stores.train), len(prepared.classes)
     each = count / outputs
     what = f"{each:.0f} training samples a {prepared.task.output}"
-    trains = [
-        field for field in UNUSED if _is_asked(plan, field) or (field == "length.epochs" and not plan.is_open(field))
-    ]
+    odd = _asked_in_vain(plan)
+    trains = [field for field in UNUSED if field in odd or (field == "length.epochs" and not plan.is_open(field))]
     head = decided(plan.recipe.model).options.get("head", "linear")
     if each >= LEAST_FOR_FULL:
         plan.choose("transfer.method", "full", f"{what}: enough for all weights to learn more")
@@ -107,22 +102,28 @@ def choose_method(plan: Choosing, prepared: Prepared) -> None:
     else:
         plan.choose("transfer.method", "features", f"{what} are few: a head on frozen features cannot forget")
     if plan.recipe.transfer.is_solved:
-        _fill_unused(plan, prepared)
+        _fill_unused(plan, prepared, odd)
 
 
-def _is_asked(plan: Choosing, field: str) -> bool:
-    """Whether somebody asked for something that solving for a head has no use for."""
-    if plan.is_open(field):
-        return False
-    given: Any = plan.recipe.to_plain()
+def _at(plain: Any, field: str) -> Any:
+    """Return what stands at a dotted path of a recipe as plain data."""
     for part in field.split("."):
-        given = given[part]
-    name = given["name"] if isinstance(given, dict) and "name" in given else given
-    return bool(name != UNUSED[field])
+        plain = plain[part]
+    return plain
 
 
-def _fill_unused(plan: Choosing, prepared: Prepared) -> None:
-    odd = [field for field in UNUSED if _is_asked(plan, field)]
+def _asked_in_vain(plan: Choosing) -> list[str]:
+    """Return the fields in which somebody asked for something that solving for a head has no use for."""
+    plain, odd = plan.recipe.to_plain(), []
+    for field, unused in UNUSED.items():
+        given = _at(plain, field)
+        name = given["name"] if isinstance(given, dict) and "name" in given else given
+        if not plan.is_open(field) and name != unused:
+            odd.append(field)
+    return odd
+
+
+def _fill_unused(plan: Choosing, prepared: Prepared, odd: list[str]) -> None:
     if odd:
         raise RecipeInvalid(
             [
